@@ -1,0 +1,28 @@
+//! The vocabulary every layer of DriftDB shares: stamps, ids, data types, values, schemas, the byte codecs of rows
+//! and keys, and the error that reaches a client.
+//!
+//! This crate does no I/O and knows nothing of SQL, of files or of the wire protocol: bytes in, values out.
+
+mod codec;
+mod decimal;
+mod error;
+mod ids;
+mod interval;
+mod key;
+mod row;
+mod schema;
+mod text;
+mod types;
+mod value;
+
+pub use codec::CodecError;
+pub use decimal::Decimal;
+pub use error::{Error, Result, SqlState};
+pub use ids::{ColumnId, CommitSeq, Lsn, Stamp, TreeId, TxnId};
+pub use interval::Interval;
+pub use key::{KeyRange, decode_key, encode_key, encode_key_value, next_key};
+pub use row::{RowDecoder, decode_row, encode_row};
+pub use schema::{Column, IndexSchema, PrimaryKey, TableSchema};
+pub use text::{TimeZone, format_value, parse_value};
+pub use types::DataType;
+pub use value::Value;

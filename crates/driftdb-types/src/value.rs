@@ -1,0 +1,52 @@
+//! One SQL value.
+
+use crate::{Decimal, Interval};
+
+/// One SQL value. Comparison between values for keys goes through the key codec; `PartialEq` here is identity of
+/// representation (so `NaN != NaN`, and `1.0` and `1.00` differ as decimals).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// SQL NULL, of any type.
+    Null,
+    /// `boolean`
+    Bool(bool),
+    /// `smallint`
+    Int2(i16),
+    /// `integer`
+    Int4(i32),
+    /// `bigint`
+    Int8(i64),
+    /// `real`
+    Float4(f32),
+    /// `double precision`
+    Float8(f64),
+    /// `numeric`
+    Numeric(Decimal),
+    /// `text`, `varchar`, and `char` without its trailing blanks
+    Text(String),
+    /// `bytea`
+    Bytea(Vec<u8>),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Microseconds since midnight.
+    Time(i64),
+    /// Microseconds since 1970-01-01 00:00:00, in no time zone.
+    Timestamp(i64),
+    /// Microseconds since 1970-01-01 00:00:00 UTC.
+    TimestampTz(i64),
+    /// `interval`
+    Interval(Interval),
+    /// `uuid`
+    Uuid([u8; 16]),
+    /// `json`, the text as given
+    Json(String),
+    /// `jsonb`, normalised text
+    Jsonb(String),
+}
+
+impl Value {
+    /// Whether this is SQL NULL.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+}
