@@ -3,6 +3,8 @@
 //!
 //! This crate does no I/O and knows nothing of SQL, of files or of the wire protocol: bytes in, values out.
 
+mod binary;
+mod cast;
 mod codec;
 mod decimal;
 mod error;
@@ -14,15 +16,17 @@ mod schema;
 mod text;
 mod types;
 mod value;
+mod zone;
 
 pub use codec::CodecError;
 pub use decimal::Decimal;
 pub use error::{Error, Result, SqlState};
 pub use ids::{ColumnId, CommitSeq, Lsn, Stamp, TreeId, TxnId};
 pub use interval::Interval;
-pub use key::{KeyRange, decode_key, encode_key, encode_key_value, next_key};
+pub use key::{KeyRange, decode_key, decode_key_prefix, encode_key, encode_key_value, next_key};
 pub use row::{RowDecoder, decode_row, encode_row};
 pub use schema::{Column, IndexSchema, PrimaryKey, TableSchema};
-pub use text::{TimeZone, format_value, parse_value};
+pub use text::{format_value, parse_value, parse_value_at, write_value};
 pub use types::DataType;
 pub use value::Value;
+pub use zone::TimeZone;

@@ -1,6 +1,8 @@
 //! One SQL value.
 
-use crate::{Decimal, Interval};
+use std::cmp::Ordering;
+
+use crate::{DataType, Decimal, Interval};
 
 /// One SQL value. Comparison between values for keys goes through the key codec; `PartialEq` here is identity of
 /// representation (so `NaN != NaN`, and `1.0` and `1.00` differ as decimals).
@@ -48,5 +50,34 @@ impl Value {
     /// Whether this is SQL NULL.
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
+    }
+
+    /// The value's type, without modifiers; `None` for NULL. All kinds of text are `text`.
+    pub fn data_type(&self) -> Option<DataType> {
+        Some(match self {
+            Value::Null => return None,
+            Value::Bool(_) => DataType::Bool,
+            Value::Int2(_) => DataType::Int2,
+            Value::Int4(_) => DataType::Int4,
+            Value::Int8(_) => DataType::Int8,
+            Value::Float4(_) => DataType::Float4,
+            Value::Float8(_) => DataType::Float8,
+            Value::Numeric(_) => DataType::Numeric(None),
+            Value::Text(_) => DataType::Text,
+            Value::Bytea(_) => DataType::Bytea,
+            Value::Date(_) => DataType::Date,
+            Value::Time(_) => DataType::Time,
+            Value::Timestamp(_) => DataType::Timestamp,
+            Value::TimestampTz(_) => DataType::TimestampTz,
+            Value::Interval(_) => DataType::Interval,
+            Value::Uuid(_) => DataType::Uuid,
+            Value::Json(_) => DataType::Json,
+            Value::Jsonb(_) => DataType::Jsonb,
+        })
+    }
+
+    /// Compares.
+    pub fn compare(&self, _other: &Value) -> Option<Ordering> {
+        None
     }
 }
