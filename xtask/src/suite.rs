@@ -1,0 +1,160 @@
+//! `cargo xtask test` and the long forms of the black-box tests.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{run, tools};
+
+/// What `cargo xtask test` takes.
+#[derive(Args)]
+pub(crate) struct TestOptions {
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+}
+
+/// What the long tests take.
+#[derive(Args)]
+pub(crate) struct LongOptions {
+    /// Rounds of the crash test or cases of the model test; the default is the long test's.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Seed of the random schedules, as a failed run printed it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Scale factor of the pgbench test.
+    #[arg(long)]
+    scale: Option<u32>,
+    /// Seconds a protocol in the pgbench test.
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Use the optimised build.
+    #[arg(long)]
+    release: bool,
+}
+
+/// A test with a long form.
+#[derive(Clone, Copy)]
+pub(crate) enum Long {
+    /// pgbench's tables balance as of every commit.
+    Pgbench,
+    /// kill -9 under load loses nothing acknowledged.
+    Crash,
+    /// Random schedules against a plain list of commits.
+    Model,
+}
+
+/// Runs all tests and ends with a line `N passed, N failed`.
+pub(crate) fn test(options: &TestOptions) -> Result<bool> {
+    let environment = environment()?;
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
+    if let Some(filter) = &options.filter {
+        arguments.extend(["--", filter]);
+    }
+    let mut command = run::cargo_command(&arguments)?;
+    command.envs(environment);
+    let (success, tally) = count(&mut command)?;
+    // A test binary that does not build or dies has no result line: that is a failure too.
+    let failed = if !success && tally.failed == 0 { 1 } else { tally.failed };
+    println!("{} passed, {} failed", tally.passed, failed);
+    Ok(success && failed == 0)
+}
+
+/// Runs one test in its long form.
+pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
+    let mut arguments = vec!["test"];
+    if options.release {
+        arguments.push("--release");
+    }
+    let filter = match which {
+        Long::Pgbench => ["-p", "driftdb", "--test", "it", "pgbench"],
+        Long::Crash => ["-p", "driftdb", "--test", "it", "crash"],
+        Long::Model => ["-p", "driftdb-engine", "--test", "it", "model"],
+    };
+    arguments.extend(filter);
+    arguments.extend(["--", "--nocapture"]);
+    let mut command = run::cargo_command(&arguments)?;
+    command.envs(environment()?).env("DRIFTDB_TEST_LONG", "1");
+    let settings = [
+        ("DRIFTDB_TEST_ROUNDS", options.rounds.map(u64::from)),
+        ("DRIFTDB_TEST_SEED", options.seed),
+        ("DRIFTDB_TEST_SCALE", options.scale.map(u64::from)),
+        ("DRIFTDB_TEST_SECONDS", options.seconds.map(u64::from)),
+    ];
+    for (name, value) in settings {
+        if let Some(value) = value {
+            command.env(name, value.to_string());
+        }
+    }
+    let (success, tally) = count(&mut command)?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(success && tally.passed > 0)
+}
+
+/// What the black-box tests find in their environment: PostgreSQL's clients first in `PATH`, a Python with pyarrow.
+fn environment() -> Result<HashMap<&'static str, OsString>> {
+    let postgres = tools::postgres(&["psql", "pgbench"])?;
+    let python = tools::python_with_pyarrow()?;
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::iter::once(postgres.directory().to_path_buf()).chain(std::env::split_paths(&old));
+    let path = std::env::join_paths(directories).context("PATH cannot be extended")?;
+    Ok(HashMap::from([("PATH", path), ("DRIFTDB_TEST_PYTHON", python.into_os_string())]))
+}
+
+/// Tests that passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Adds what a line of the test harness reports, if it is one of its result lines.
+    fn add_line(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        for pair in words.windows(2) {
+            let [number, what] = pair else { continue };
+            let Ok(number) = number.parse::<u64>() else { continue };
+            match what.trim_end_matches(';') {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs a test command, passing its output on and counting its results.
+fn count(command: &mut Command) -> Result<(bool, Tally)> {
+    run::announce(command);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut tally = Tally::default();
+    let output = child.stdout.take().context("cargo has no output")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tally.add_line(&line);
+    }
+    Ok((child.wait()?.success(), tally))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_counted_and_others_are_not() {
+        let mut tally = Tally::default();
+        tally
+            .add_line("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.00s");
+        tally.add_line("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        tally.add_line("7 passed, 7 failed");
+        assert_eq!(tally, Tally { passed: 13, failed: 2 });
+    }
+}
