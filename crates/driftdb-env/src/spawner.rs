@@ -1,0 +1,105 @@
+//! Threads, with names and a stack deep enough for a query planner.
+
+use std::fmt::{self, Debug};
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+/// The stack a thread gets unless told otherwise. It is address space, not memory: a page is taken when touched.
+/// Query planning recurses deeply, and the 2 MiB default of Rust is not enough for it.
+pub const DEFAULT_STACK_BYTES: usize = 16 * 1024 * 1024;
+
+/// What starts threads.
+pub trait Spawner: Send + Sync + Debug {
+    /// Runs `task` on a thread of its own. Fails when the system gives no thread.
+    fn spawn(&self, name: &str, task: Box<dyn FnOnce() + Send>) -> io::Result<TaskHandle>;
+}
+
+/// A running task. Dropping the handle lets the task run on.
+#[derive(Debug)]
+pub struct TaskHandle {
+    thread: JoinHandle<()>,
+}
+
+impl TaskHandle {
+    /// Waits for the end of the task.
+    pub fn join(self) -> Result<(), TaskPanicked> {
+        let name = self.thread.thread().name().unwrap_or_default().to_owned();
+        self.thread.join().map_err(|_| TaskPanicked { name })
+    }
+
+    /// Whether the task has ended, so that [`TaskHandle::join`] would not wait.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// A task ended by a panic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskPanicked {
+    /// The name the task was given.
+    pub name: String,
+}
+
+impl fmt::Display for TaskPanicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task \"{}\" panicked", self.name)
+    }
+}
+
+impl std::error::Error for TaskPanicked {}
+
+/// One operating-system thread for each task.
+#[derive(Debug)]
+pub struct ThreadSpawner {
+    stack_bytes: usize,
+}
+
+impl ThreadSpawner {
+    /// Threads with a stack of 16 MiB (of address space).
+    pub fn new() -> ThreadSpawner {
+        ThreadSpawner::with_stack_bytes(DEFAULT_STACK_BYTES)
+    }
+
+    /// Threads with a stack of this size.
+    pub fn with_stack_bytes(stack_bytes: usize) -> ThreadSpawner {
+        ThreadSpawner { stack_bytes }
+    }
+}
+
+impl Default for ThreadSpawner {
+    fn default() -> Self {
+        ThreadSpawner::new()
+    }
+}
+
+impl Spawner for ThreadSpawner {
+    fn spawn(&self, name: &str, task: Box<dyn FnOnce() + Send>) -> io::Result<TaskHandle> {
+        let thread = Builder::new().name(name.to_owned()).stack_size(self.stack_bytes).spawn(task)?;
+        Ok(TaskHandle { thread })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_has_a_name_and_a_deep_stack() {
+        fn deep(levels: usize) -> usize {
+            let frame = std::hint::black_box([levels; 64]);
+            if levels == 0 { 0 } else { deep(levels - 1) + frame.len() }
+        }
+        let spawner = ThreadSpawner::new();
+        let task = Box::new(|| {
+            assert_eq!(std::thread::current().name(), Some("walker"));
+            assert_eq!(deep(10_000), 640_000); // over 5 MB of frames
+        });
+        spawner.spawn("walker", task).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_panic_is_reported_to_who_joins() {
+        let handle = ThreadSpawner::new().spawn("doomed", Box::new(|| panic!("as planned"))).unwrap();
+        assert_eq!(handle.join(), Err(TaskPanicked { name: "doomed".to_owned() }));
+    }
+}
