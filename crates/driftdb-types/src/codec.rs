@@ -46,6 +46,9 @@ pub enum CodecError {
         /// The stored text.
         text: String,
     },
+    /// A column the table does not have.
+    #[error("there is no column {0}")]
+    NoColumn(u16),
     /// More bytes than a row may have.
     #[error("a row of {0} bytes is longer than a row can be")]
     TooLong(usize),
@@ -62,7 +65,9 @@ impl CodecError {
 impl From<CodecError> for Error {
     fn from(error: CodecError) -> Error {
         let state = match &error {
-            CodecError::WrongType { .. } | CodecError::ColumnCount { .. } => SqlState::INTERNAL_ERROR,
+            CodecError::WrongType { .. } | CodecError::ColumnCount { .. } | CodecError::NoColumn(_) => {
+                SqlState::INTERNAL_ERROR
+            }
             CodecError::TooLong(_) => SqlState::PROGRAM_LIMIT_EXCEEDED,
             _ => SqlState::DATA_CORRUPTED,
         };

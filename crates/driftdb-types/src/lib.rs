@@ -16,6 +16,7 @@ mod schema;
 mod text;
 mod types;
 mod value;
+mod wide;
 mod zone;
 
 pub use codec::CodecError;
