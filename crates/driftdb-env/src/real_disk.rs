@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,11 @@ use rustix::io::Errno;
 use crate::disk::{Disk, DiskFile, DiskLock, OpenOptions};
 
 /// How much [`DiskFile::allocate`] writes at a time where the file system cannot set space aside.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// What it makes is its owner's alone: the files hold everybody's data and the password's verifier.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
 
 /// The machine's file system.
 #[derive(Debug, Default)]
@@ -33,7 +37,7 @@ impl Disk for RealDisk {
         if let Some(parent) = dir.parent() {
             self.create_dir_all(parent)?;
         }
-        match fs::create_dir(dir) {
+        match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(dir) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             Err(error) => return Err(error),
@@ -70,6 +74,7 @@ impl Disk for RealDisk {
             .create(options.create)
             .create_new(options.create_new)
             .truncate(options.truncate)
+            .mode(FILE_MODE)
             .open(path)?;
         Ok(Arc::new(RealFile { file }))
     }
@@ -89,7 +94,8 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(RealLock { _file: file }))
     }
@@ -163,6 +169,18 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let disk = RealDisk::new();
         crate::disk::conformance::check(&disk, &temp.path().join("a/b"));
+    }
+
+    #[test]
+    fn what_is_made_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new();
+        let dir = temp.path().join("data");
+        disk.create_dir_all(&dir).unwrap();
+        disk.open(&dir.join("file"), OpenOptions::CREATE).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&dir.join("file"))), (0o700, 0o600));
     }
 
     #[test]
