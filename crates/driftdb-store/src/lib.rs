@@ -1,14 +1,41 @@
-pub fn add(left: u64, right: u64) -> u64 {
-    left + right
-}
+//! The store: where row versions live once they are committed.
+//!
+//! It knows ordered *trees* of `key bytes → row versions`, and nothing of SQL. A version lives in exactly one of three
+//! places, as any [`StoreView`] sees them:
+//!
+//! ```text
+//!   memtable   versions since the last checkpoint           memory     memtable.rs
+//!   base       the version of every row that was current
+//!              at the checkpoint, and the manifest          one redb   base.rs
+//!   history    versions closed at or before the checkpoint  Parquet    history/
+//! ```
+//!
+//! *Flush* moves a sealed memtable down: the newest version of each key into the base, every other one (and the base
+//! row it supersedes) into history; one redb commit makes all of it true at once. *Compaction* merges small history
+//! segments.
+//!
+//! *Invariants of absence.* Nothing here knows a transaction, a lock or the commit log; nothing above knows redb or
+//! Parquet files.
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+mod batch;
+mod check;
+mod error;
+mod history;
+mod memtable;
+mod options;
+mod scan;
+mod store;
+mod version;
+mod view;
 
-    #[test]
-    fn it_works() {
-        let result = add(2, 2);
-        assert_eq!(result, 4);
-    }
-}
+pub use check::{Finding, check};
+pub use batch::{CommitBatch, Write};
+pub use error::StoreError;
+pub use options::{SchemaSource, StoreOptions, TreeSchema};
+pub use scan::Scan;
+pub use store::Store;
+pub use version::{Checkpoint, Period, ReadPoint, Version};
+pub use view::StoreView;
+
+/// A result with the store's error.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;

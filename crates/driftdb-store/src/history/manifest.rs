@@ -1,0 +1,132 @@
+//! The manifest: which history segments are live, and what is known of each without opening it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use driftdb_types::{CommitSeq, KeyRange, TreeId};
+use serde::{Deserialize, Serialize};
+
+/// What the manifest says of one history segment. Every bound is inclusive and is that of some row in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SegmentMeta {
+    /// Names the segment; never used again.
+    pub(crate) number: u64,
+    pub(crate) tree: TreeId,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    #[serde(with = "hex")]
+    pub(crate) key_min: Vec<u8>,
+    #[serde(with = "hex")]
+    pub(crate) key_max: Vec<u8>,
+    pub(crate) from_min: CommitSeq,
+    pub(crate) from_max: CommitSeq,
+    pub(crate) to_min: CommitSeq,
+    pub(crate) to_max: CommitSeq,
+    /// How many compactions its rows went through at most.
+    pub(crate) level: u32,
+}
+
+impl SegmentMeta {
+    /// The file's name within the history directory.
+    pub(crate) fn file_name(&self) -> String {
+        file_name(self.tree, self.number)
+    }
+
+    /// Whether the segment may hold a key of the range.
+    pub(crate) fn overlaps(&self, range: &KeyRange) -> bool {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let after_start = match &range.start {
+            Included(start) => self.key_max >= *start,
+            Excluded(start) => self.key_max > *start,
+            Unbounded => true,
+        };
+        let before_end = match &range.end {
+            Included(end) => self.key_min <= *end,
+            Excluded(end) => self.key_min < *end,
+            Unbounded => true,
+        };
+        after_start && before_end
+    }
+}
+
+/// The name of a segment's file.
+pub(crate) fn file_name(tree: TreeId, number: u64) -> String {
+    format!("{tree}-{number}.parquet")
+}
+
+/// A live history segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) meta: SegmentMeta,
+    pub(crate) path: PathBuf,
+}
+
+impl Segment {
+    pub(crate) fn new(meta: SegmentMeta, history_dir: &Path) -> Segment {
+        let path = history_dir.join(meta.file_name());
+        Segment { meta, path }
+    }
+}
+
+/// The live history segments by tree, each tree's in the order of their numbers. A clone is cheap.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manifest {
+    trees: Arc<BTreeMap<TreeId, Arc<[Arc<Segment>]>>>,
+}
+
+impl Manifest {
+    pub(crate) fn new(segments: impl IntoIterator<Item = Arc<Segment>>) -> Manifest {
+        let mut trees: BTreeMap<TreeId, Vec<Arc<Segment>>> = BTreeMap::new();
+        for segment in segments {
+            trees.entry(segment.meta.tree).or_default().push(segment);
+        }
+        for segments in trees.values_mut() {
+            segments.sort_by_key(|segment| segment.meta.number);
+        }
+        Manifest { trees: Arc::new(trees.into_iter().map(|(tree, segments)| (tree, segments.into())).collect()) }
+    }
+
+    /// The segments of a tree.
+    pub(crate) fn of(&self, tree: TreeId) -> &[Arc<Segment>] {
+        self.trees.get(&tree).map(AsRef::as_ref).unwrap_or_default()
+    }
+
+    /// The trees that have segments.
+    pub(crate) fn trees(&self) -> impl Iterator<Item = TreeId> + '_ {
+        self.trees.keys().copied()
+    }
+
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.trees.values().flat_map(|segments| segments.iter())
+    }
+
+    /// The manifest after an edit.
+    pub(crate) fn edited(&self, removed: &[u64], added: &[Arc<Segment>]) -> Manifest {
+        let kept = self.segments().filter(|segment| !removed.contains(&segment.meta.number));
+        Manifest::new(kept.chain(added).cloned())
+    }
+}
+
+/// Bytes as hexadecimal text, so that the manifest's entries can be read by eye.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| match *pair {
+                [high, low] => nibble(high).zip(nibble(low)).map(|(high, low)| high << 4 | low),
+                _ => None,
+            })
+            .collect::<Option<Vec<u8>>>()
+            .ok_or_else(|| D::Error::custom("not hexadecimal"))
+    }
+}

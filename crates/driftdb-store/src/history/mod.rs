@@ -1,0 +1,5 @@
+//! History: immutable Parquet segments of closed versions, one tree a file.
+
+mod manifest;
+
+pub(crate) use manifest::{Manifest, Segment, SegmentMeta};
