@@ -63,6 +63,12 @@ sqlstates! {
     DATETIME_FIELD_OVERFLOW = "22008";
     /// A date or time that cannot be read.
     INVALID_DATETIME_FORMAT = "22007";
+    /// An interval out of bounds.
+    INTERVAL_FIELD_OVERFLOW = "22015";
+    /// A time zone's offset out of bounds.
+    INVALID_TIME_ZONE_DISPLACEMENT = "22009";
+    /// A character that text cannot hold, such as `\u0000` in jsonb.
+    UNTRANSLATABLE_CHARACTER = "22P05";
     /// Malformed COPY data.
     BAD_COPY_FILE_FORMAT = "22P04";
     /// A value that its type cannot read.

@@ -5,6 +5,7 @@
 
 mod binary;
 mod cast;
+mod civil;
 mod codec;
 mod decimal;
 mod error;
