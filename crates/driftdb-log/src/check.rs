@@ -1,0 +1,166 @@
+//! Looking the whole log over without opening it, for `doctor`.
+//!
+//! Opening stops at the first damage. This goes on: after an invalid frame it looks for the next valid one and reports
+//! the stretch between them, so that one sees how much is lost.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use driftdb_env::Disk;
+use driftdb_types::Lsn;
+
+use crate::error::LogError;
+use crate::frame::find_frame;
+use crate::plan::Tail;
+use crate::recovery::judge;
+use crate::segment::{Listing, Segment, segment_path};
+
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Normal after a crash; opening the log deals with it.
+    Note,
+    /// Bytes are lost that the checkpoint already covers: nothing that was committed is lost by it.
+    Covered,
+    /// Commits are lost or cannot be read: opening the log refuses.
+    Damage,
+}
+
+/// Something `doctor` should tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file it is in; the directory when a file is missing.
+    pub file: PathBuf,
+    /// The offset of the first byte concerned.
+    pub offset: u64,
+    /// What it is.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at offset {}: {}", self.file.display(), self.offset, self.what)
+    }
+}
+
+/// Reads every log segment in `dir` and tells what is wrong. `from` is the Lsn of the checkpoint (0 when there is
+/// none). Changes nothing. No findings: the log is sound to its end.
+pub fn check(disk: &dyn Disk, dir: &Path, from: Lsn) -> Vec<Finding> {
+    let mut check = Check { from, findings: Vec::new() };
+    match Listing::read(disk, dir) {
+        Ok(listing) => check.listing(disk, dir, &listing),
+        Err(error) => check.failed(dir, Lsn(u64::MAX), &error),
+    }
+    check.findings
+}
+
+struct Check {
+    from: Lsn,
+    findings: Vec<Finding>,
+}
+
+impl Check {
+    /// Adds a finding on bytes that end at `end`.
+    fn lost(&mut self, file: &Path, offset: u64, end: Lsn, what: String) {
+        let severity = if end <= self.from { Severity::Covered } else { Severity::Damage };
+        self.findings.push(Finding { severity, file: file.to_owned(), offset, what });
+    }
+
+    fn note(&mut self, file: &Path, offset: u64, what: String) {
+        self.findings.push(Finding { severity: Severity::Note, file: file.to_owned(), offset, what });
+    }
+
+    /// Adds what an error says; `end` is the end of what could not be read for it.
+    fn failed(&mut self, file: &Path, end: Lsn, error: &LogError) {
+        match error {
+            LogError::Damaged { file, offset, what } => self.lost(file, *offset, end, what.clone()),
+            other => self.lost(file, 0, end, other.to_string()),
+        }
+    }
+
+    fn listing(&mut self, disk: &dyn Disk, dir: &Path, listing: &Listing) {
+        for spare in &listing.spares {
+            self.note(spare, 0, "left over from preparing a log segment; opening the log removes it".to_owned());
+        }
+        match listing.segments.first() {
+            None => return self.note(dir, 0, "there is no log segment: the log was never opened".to_owned()),
+            Some(first) if *first > self.from => {
+                let what = format!("the log segments before {first} are missing");
+                self.lost(dir, 0, *first, what);
+            }
+            Some(_) => {}
+        }
+        let mut before: Option<Tail> = None;
+        let mut nexts = listing.segments.iter().skip(1).copied();
+        for first in &listing.segments {
+            let next = nexts.next();
+            let path = segment_path(dir, *first);
+            let segment = match Segment::read(disk, dir, *first) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    self.failed(&path, next.unwrap_or(Lsn(u64::MAX)), &error);
+                    before = None;
+                    continue;
+                }
+            };
+            if before.is_some_and(|before| before.checksum != segment.header.previous) {
+                let what = "the segment does not follow the last frame of the one before it";
+                self.lost(&path, 0, segment.end(), what.to_owned());
+            }
+            if let Some(next) = next.filter(|next| *next != segment.end()) {
+                let missing = segment_path(dir, segment.end());
+                self.lost(dir, 0, next, format!("log segment {} is missing", missing.display()));
+                self.segment(&segment, false);
+                before = None;
+            } else {
+                before = self.segment(&segment, next.is_none());
+            }
+        }
+        let end = before.map(|tail| tail.lsn());
+        if let Some((end, last)) = end.zip(listing.segments.last()).filter(|(end, _)| *end < self.from) {
+            let what = format!("the log ends at {end}, before the checkpoint at {}", self.from);
+            self.lost(&segment_path(dir, *last), end.0.saturating_sub(last.0), Lsn(u64::MAX), what);
+        }
+    }
+
+    /// Looks over one segment; gives its tail, if what follows can be held against that.
+    fn segment(&mut self, segment: &Segment, is_last: bool) -> Option<Tail> {
+        let mut tail = Tail::of_new(&segment.header);
+        let mut group = 0;
+        while !tail.is_full() {
+            let broken = match segment.next_frame(&tail) {
+                Ok(frame) => {
+                    group = frame.group.0;
+                    tail.follow(&frame);
+                    continue;
+                }
+                Err(broken) => broken,
+            };
+            if is_last && let Ok(end) = judge(segment, &tail, broken) {
+                if let Some(torn) = end {
+                    let what = format!("an unfinished write of {} bytes; opening the log cuts it", torn.size_bytes);
+                    self.note(&segment.path, torn.offset, what);
+                }
+                return Some(tail);
+            }
+            let rest = segment.rest(tail.offset);
+            let Some((skipped, frame)) = find_frame(rest, tail.lsn(), 0, group..=u64::MAX) else {
+                let what = format!("{}; no frame after it in this segment can be read", broken.what());
+                self.lost(&segment.path, tail.offset, segment.end(), what);
+                return None;
+            };
+            let found = tail.offset + skipped as u64;
+            let what = match skipped {
+                0 => broken.what(),
+                _ => format!("{}; the next frame that can be read is at offset {found}", broken.what()),
+            };
+            self.lost(&segment.path, tail.offset, Lsn(segment.header.first.0 + found), what);
+            tail.offset = found;
+            tail.follow(&frame);
+            group = frame.group.0;
+        }
+        Some(tail)
+    }
+}
