@@ -1,14 +1,45 @@
-pub fn add(left: u64, right: u64) -> u64 {
-    left + right
-}
+//! The engine: transactions on the store, made durable by the commit log.
+//!
+//! ```text
+//!   Transaction   snapshot · write set · locks        transaction.rs, rows.rs, ddl.rs, reader.rs, locks.rs
+//!        │ commit
+//!   Pipeline      one order of commits                pipeline.rs, record.rs, counters.rs
+//!        │
+//!   log ─┴─ store                                     (crates below)
+//!
+//!   Catalog       which tables there are, at a stamp  catalog.rs
+//!   Commits       when, who and what                  commits.rs
+//! ```
+//!
+//! *Invariants of absence.* Nothing here knows SQL text, plans or the wire; nothing above knows the commit log, a lock
+//! or how an index follows its table.
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+mod cancel;
+mod catalog;
+mod commits;
+mod counters;
+mod ddl;
+mod engine;
+mod error;
+mod keys;
+mod locks;
+mod options;
+mod pipeline;
+mod reader;
+mod record;
+mod rows;
+mod transaction;
+mod write_set;
 
-    #[test]
-    fn it_works() {
-        let result = add(2, 2);
-        assert_eq!(result, 4);
-    }
-}
+pub use cancel::Cancel;
+pub use catalog::{Catalog, NamedObject};
+pub use commits::Commits;
+pub use ddl::IndexDefinition;
+pub use engine::{Engine, Recovery};
+pub use error::StatementError;
+pub use keys::{IndexEntry, clustered_key, index_entry, row_number_key};
+pub use options::EngineOptions;
+pub use reader::{RowVersion, TxnReader, TxnScan};
+pub use record::{CommitMeta, CommitRecord};
+pub use rows::InsertOutcome;
+pub use transaction::{Isolation, LockWait, RowLock, RowLockMode, Savepoint, TableLock, Transaction, TxnOptions};

@@ -1,0 +1,363 @@
+//! The engine: opening a directory, recovering it, and handing out transactions.
+//!
+//! *Recovery.* Base and history hold everything up to the checkpoint, and the commit log the rest: it is read from the
+//! checkpoint's position on and applied as it was the first time. The store flushes in the background meanwhile, so a
+//! log longer than memory is no obstacle.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use driftdb_env::{DiskLock, Env, TaskHandle};
+use driftdb_log::Log;
+use driftdb_store::{Checkpoint, CommitBatch, Store, StoreView, Write};
+use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
+use parking_lot::Mutex;
+
+use crate::cancel::Cancel;
+use crate::catalog::{Catalog, Catalogs, KnownTrees, decode_change};
+use crate::commits::{self, Commits, commit_key};
+use crate::counters::Counters;
+use crate::error::{io_error, log_error, shutting_down};
+use crate::locks::LockTable;
+use crate::options::EngineOptions;
+use crate::pipeline::{Pipeline, PipelineParts};
+use crate::record::{CommitRecord, decode_record};
+use crate::transaction::{Transaction, TxnOptions};
+
+/// The file whose lock says that a process has the directory.
+const LOCK_FILE: &str = "LOCK";
+/// Where the commit log is.
+const LOG_DIR: &str = "log";
+/// After how many replayed commits the store's view is renewed.
+const REPLAY_PUBLISH_EVERY: u64 = 1_024;
+
+/// An open database directory. A clone is another handle of the same; the last one to go ends the threads, without a
+/// checkpoint (as a crash would): see [`Engine::close`].
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: EngineOptions,
+    store: Store,
+    catalogs: Arc<Catalogs>,
+    counters: Arc<Counters>,
+    locks: Arc<LockTable>,
+    pipeline: Arc<Pipeline>,
+    thread: Mutex<Option<TaskHandle>>,
+    closed: AtomicBool,
+    recovery: Recovery,
+    env: Env,
+    /// Held until the engine goes.
+    directory: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+/// What was found when the directory was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// How many commits were read from the log.
+    pub commits: u64,
+    /// How many bytes of an unfinished commit (never acknowledged) were cut from the end of the log.
+    pub torn_bytes: u64,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("stamp", &self.stamp()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens a database directory, making an empty one where there is none, and recovers what was committed.
+    ///
+    /// 55006 when another process has it open, 58030 when the disk fails, XX001 when files are damaged.
+    pub fn open(env: Env, dir: &Path, options: EngineOptions) -> Result<Engine> {
+        env.disk.create_dir_all(dir).map_err(|error| io_error(&format!("cannot make {}", dir.display()), &error))?;
+        let directory = lock_directory(&env, dir)?;
+        let known = Arc::new(KnownTrees::default());
+        let store = Store::open(env.clone(), dir, options.store.clone(), Arc::<KnownTrees>::clone(&known))?;
+        // Flush needs to know the tables before the first commit is replayed.
+        Catalogs::load(Arc::clone(&known), &store.view())?;
+        let trimmer: Arc<OnceLock<Weak<Pipeline>>> = Arc::default();
+        if options.background {
+            let trimmer = Arc::clone(&trimmer);
+            store.start_background(Arc::new(move |checkpoint: Checkpoint| {
+                if let Some(pipeline) = trimmer.get().and_then(Weak::upgrade) {
+                    pipeline.trim_log(checkpoint.lsn);
+                }
+            }))?;
+        }
+        let opened = Engine::recover(env, dir, options, store.clone(), known, directory);
+        match opened {
+            Ok(engine) => {
+                let _ = trimmer.set(Arc::downgrade(&engine.inner.pipeline));
+                engine.inner.pipeline.trim_log(engine.inner.store.checkpoint().lsn);
+                Ok(engine)
+            }
+            Err(error) => {
+                store.stop_background();
+                Err(error)
+            }
+        }
+    }
+
+    fn recover(
+        env: Env,
+        dir: &Path,
+        options: EngineOptions,
+        store: Store,
+        known: Arc<KnownTrees>,
+        directory: Box<dyn DiskLock>,
+    ) -> Result<Engine> {
+        let (log, recovery) = replay(&env, &dir.join(LOG_DIR), &options, &store, &known)?;
+        let view = store.view();
+        let catalogs = Arc::new(Catalogs::load(known, &view)?);
+        let counters = Arc::new(Counters::new(commits::last_floors(&view)?));
+        let pipeline = Arc::new(Pipeline::new(PipelineParts {
+            env: env.clone(),
+            store: store.clone(),
+            catalogs: Arc::clone(&catalogs),
+            counters: Arc::clone(&counters),
+            log,
+            last: view.stamp(),
+            queue_max: options.commit_queue_max,
+            clock_skew_max: options.clock_skew_max,
+            room_timeout: options.room_timeout,
+        }));
+        let thread = {
+            let pipeline = Arc::clone(&pipeline);
+            env.spawner
+                .spawn("commit", Box::new(move || pipeline.run()))
+                .map_err(|error| io_error("cannot start the commit thread", &error))?
+        };
+        let inner = Inner {
+            locks: Arc::new(LockTable::new(Arc::clone(&env.clock))),
+            options,
+            store,
+            catalogs,
+            counters,
+            pipeline,
+            thread: Mutex::new(Some(thread)),
+            closed: AtomicBool::new(false),
+            recovery,
+            env,
+            directory: Mutex::new(Some(directory)),
+        };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
+
+    /// Ends it in good order: refuses new commits, waits for those under way, makes a checkpoint, ends the threads and
+    /// gives the directory up. A second call does nothing.
+    pub fn close(&self) -> Result<()> {
+        if self.inner.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.inner.pipeline.close();
+        self.inner.store.stop_background();
+        // A log that failed may hold less than the store has been given; recovery is to start from the log then.
+        let flushed = match self.inner.pipeline.check_writable() {
+            Ok(()) => self.inner.store.flush().map(drop).map_err(Error::from),
+            Err(_) => Ok(()),
+        };
+        if flushed.is_ok() {
+            self.inner.pipeline.remove_log_before(self.inner.store.checkpoint().lsn);
+        }
+        self.inner.end_thread();
+        *self.inner.directory.lock() = None;
+        flushed
+    }
+
+    /// The newest visible commit.
+    pub fn stamp(&self) -> Stamp {
+        self.inner.store.view().stamp()
+    }
+
+    /// The newest view: takes no lock, and stands still.
+    pub fn view(&self) -> Arc<StoreView> {
+        self.inner.store.view()
+    }
+
+    /// The newest view and its catalog, which belong together.
+    pub fn snapshot(&self) -> (Arc<StoreView>, Arc<Catalog>) {
+        loop {
+            let view = self.inner.store.view();
+            if let Some(catalog) = self.inner.catalogs.of(&view) {
+                return (view, catalog);
+            }
+        }
+    }
+
+    /// The newest catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.snapshot().1
+    }
+
+    /// The catalog as of `seq`, which the view must have.
+    pub fn catalog_at(&self, view: &StoreView, seq: CommitSeq) -> Result<Arc<Catalog>> {
+        self.inner.catalogs.at(view, seq)
+    }
+
+    /// The latest definition a table ever had, dropped or not.
+    pub fn table_ever(&self, id: TreeId) -> Option<Arc<TableSchema>> {
+        self.inner.catalogs.ever(id)
+    }
+
+    /// Begins a transaction; `cancel` ends its waits.
+    pub fn begin(&self, options: TxnOptions, cancel: Arc<Cancel>) -> Transaction {
+        Transaction::new(self.clone(), options, cancel)
+    }
+
+    /// The last commit at or before a time (microseconds since 1970 UTC); [`CommitSeq::ZERO`] when the first commit came
+    /// later. A time after the view's stamp gives the view's own: whether the future may be asked about is the caller's
+    /// to say.
+    pub fn seq_at_time(&self, view: &StoreView, time_us: i64) -> Result<CommitSeq> {
+        commits::seq_at_time(view, time_us)
+    }
+
+    /// Who made a commit, and what it touched; `None` when the view has no such commit.
+    pub fn commit_record(&self, view: &StoreView, seq: CommitSeq) -> Result<Option<CommitRecord>> {
+        commits::commit_record(view, seq)
+    }
+
+    /// The commits of a range, in order or against it.
+    pub fn commits(&self, view: &StoreView, range: RangeInclusive<CommitSeq>, reverse: bool) -> Result<Commits> {
+        Commits::new(view, &range, reverse)
+    }
+
+    /// Why the engine takes no commits any more, if so.
+    pub fn read_only_reason(&self) -> Option<Error> {
+        self.inner.pipeline.check_writable().err()
+    }
+
+    /// What was found when the directory was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// The store below, to flush and compact by hand.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The machine it runs on.
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    /// How it was set up.
+    pub fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.inner.closed.load(Ordering::Relaxed) { Err(shutting_down()) } else { Ok(()) }
+    }
+
+    pub(crate) fn newest_catalog(&self) -> Arc<Catalog> {
+        self.inner.catalogs.newest()
+    }
+
+    pub(crate) fn locks(&self) -> &Arc<LockTable> {
+        &self.inner.locks
+    }
+
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.inner.pipeline
+    }
+
+    pub(crate) fn next_txn(&self) -> TxnId {
+        self.inner.counters.next_txn()
+    }
+
+    pub(crate) fn next_row(&self) -> i64 {
+        self.inner.counters.next_row()
+    }
+
+    pub(crate) fn next_object(&self) -> Result<TreeId> {
+        self.inner.counters.next_object()
+    }
+}
+
+impl Inner {
+    fn end_thread(&self) {
+        self.pipeline.stop();
+        let thread = self.thread.lock().take();
+        if let Some(Err(panicked)) = thread.map(TaskHandle::join) {
+            tracing::error!(%panicked, "the commit thread ended badly");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.store.stop_background();
+        self.end_thread();
+    }
+}
+
+fn lock_directory(env: &Env, dir: &Path) -> Result<Box<dyn DiskLock>> {
+    let path = dir.join(LOCK_FILE);
+    env.disk.lock(&path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            let message = format!("the data directory {} is in use by another process", dir.display());
+            Error::new(SqlState::OBJECT_IN_USE, message)
+                .hint("Only one process can have a data directory open. Connect to that one, or stop it.")
+        } else {
+            io_error(&format!("cannot lock {}", path.display()), &error)
+        }
+    })
+}
+
+/// Applies the commits of the log that come after the checkpoint.
+fn replay(
+    env: &Env,
+    dir: &Path,
+    options: &EngineOptions,
+    store: &Store,
+    known: &KnownTrees,
+) -> Result<(Log, Recovery)> {
+    let checkpoint = store.checkpoint();
+    let mut last = checkpoint.stamp;
+    let mut commits = 0_u64;
+    let mut apply = |end: Lsn, record: &[u8]| -> Result<()> {
+        let record = decode_record(record)?;
+        if record.stamp.seq <= checkpoint.stamp.seq {
+            return Ok(());
+        }
+        if record.stamp.seq != last.seq.next() || record.stamp.time_us <= last.time_us {
+            let message = format!("commit {} follows commit {} in the log", record.stamp.seq, last.seq);
+            return Err(Error::new(SqlState::DATA_CORRUPTED, message));
+        }
+        let mut writes = record.writes;
+        for write in writes.iter().filter(|write| write.tree == TreeId::CATALOG) {
+            if let (_, Some(schema)) = decode_change(&write.key, write.payload.as_deref())? {
+                known.learn(&schema);
+            }
+        }
+        writes.push(Write { tree: TreeId::COMMITS, key: commit_key(record.stamp.seq), payload: Some(record.entry) });
+        if options.background {
+            store.wait_for_room(options.room_timeout)?;
+        }
+        store.apply(&CommitBatch { stamp: record.stamp, end_lsn: end, writes: &writes });
+        last = record.stamp;
+        commits += 1;
+        if commits.is_multiple_of(REPLAY_PUBLISH_EVERY) {
+            store.publish();
+        }
+        Ok(())
+    };
+    let opened = Log::open(Arc::clone(&env.disk), dir, options.log.clone(), checkpoint.lsn, &mut |end, record| {
+        apply(end, record).map_err(Into::into)
+    });
+    let (log, report) = opened.map_err(|error| log_error(&error))?;
+    store.publish();
+    let recovery = Recovery { commits, torn_bytes: report.torn_bytes };
+    if recovery != Recovery::default() {
+        tracing::info!(commits, torn_bytes = recovery.torn_bytes, stamp = %last.seq, "recovered from the commit log");
+    }
+    Ok((log, recovery))
+}

@@ -1,0 +1,397 @@
+//! Locks of rows, tables and names, held until the end of a transaction.
+//!
+//! The table of locks is split in shards by the hash of what is locked, so that sessions which touch different rows
+//! do not meet. A lock has holders and a queue; it is granted in the order of asking (a holder that wants more goes
+//! first), so nobody starves.
+//!
+//! *Deadlocks* are looked for at the moment a wait begins (Coffman et al., "System Deadlocks", 1971: a cycle in the
+//! wait-for graph). A new edge of that graph only ever comes from a transaction that begins to wait, and all of them
+//! do so under one mutex (`waiting`), so the last one of a cycle sees the whole of it and is the one to give way. The
+//! edges are not stored: who waits for what is, and whom that means is read off the lock itself. A transaction that
+//! is seen waiting held its locks all the time while the search ran, because it can neither end nor begin to wait
+//! meanwhile: so what is found is a true cycle.
+//!
+//! Order of mutexes: `waiting`, then one shard, then a [`Waiter`]'s own.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftdb_env::Clock;
+use driftdb_types::{Error, TreeId, TxnId};
+use parking_lot::{Condvar, Mutex};
+
+use crate::cancel::{Cancel, Wake};
+
+const SHARDS: usize = 64;
+/// How long a waiter sleeps when it has no time limit; it is woken by a grant and by a cancel.
+const SLEEP_LONG: Duration = Duration::from_secs(1);
+/// How long a waiter with a time limit sleeps before it looks at the clock, which may be a simulated one.
+const SLEEP_SHORT: Duration = Duration::from_millis(20);
+
+/// What can be locked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Resource {
+    /// A table's definition and, as a whole, its rows.
+    Table(TreeId),
+    /// A row, or the entry of a unique index.
+    Row(TreeId, Bytes),
+    /// A name for a table or an index.
+    Name(Arc<str>),
+}
+
+/// How it is locked. Two holders can share only `Shared`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LockMode {
+    Shared,
+    Exclusive,
+}
+
+impl LockMode {
+    fn conflicts(self, other: LockMode) -> bool {
+        self == LockMode::Exclusive || other == LockMode::Exclusive
+    }
+}
+
+/// How a wait for a lock ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    /// The transaction did not hold it before.
+    New,
+    /// The transaction held it already, as strongly or less.
+    Held,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug)]
+pub(crate) enum LockFailure {
+    /// Someone holds it and the caller does not wait.
+    WouldBlock,
+    /// The time limit passed.
+    TimedOut,
+    /// Waiting would never end: each transaction waits for what is named, which the next one holds.
+    Deadlock(Vec<(TxnId, Resource)>),
+    /// The statement was cancelled.
+    Cancelled(Error),
+}
+
+/// How to take a lock.
+pub(crate) struct LockRequest<'a> {
+    pub(crate) txn: TxnId,
+    pub(crate) resource: Resource,
+    pub(crate) mode: LockMode,
+    /// Whether to wait for it.
+    pub(crate) wait: bool,
+    /// For how long at most.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) cancel: &'a Arc<Cancel>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    txn: TxnId,
+    mode: LockMode,
+}
+
+/// A lock that somebody holds. Nearly all have one holder and no queue, which costs no allocation.
+#[derive(Debug)]
+struct Lock {
+    first: Holder,
+    others: Vec<Holder>,
+    queue: VecDeque<Arc<Waiter>>,
+}
+
+/// A transaction in the queue of a lock.
+#[derive(Debug)]
+struct Waiter {
+    txn: TxnId,
+    mode: LockMode,
+    /// Whether it holds the lock already and wants more of it.
+    upgrade: bool,
+    granted: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Waiter {
+    fn wake(&self) {
+        let _granted = self.granted.lock();
+        self.changed.notify_all();
+    }
+}
+
+/// The locks of all transactions.
+#[derive(Debug)]
+pub(crate) struct LockTable {
+    shards: Vec<Mutex<HashMap<Resource, Lock>>>,
+    hasher: RandomState,
+    waiting: Mutex<HashMap<TxnId, Resource>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl LockTable {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> LockTable {
+        LockTable {
+            shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
+            hasher: RandomState::new(),
+            waiting: Mutex::new(HashMap::new()),
+            clock,
+        }
+    }
+
+    /// Takes a lock, or says why not. May wait.
+    pub(crate) fn acquire(&self, request: &LockRequest<'_>) -> Result<Acquired, LockFailure> {
+        if let Some(acquired) = self.try_acquire(request) {
+            return Ok(acquired);
+        }
+        if !request.wait {
+            return Err(LockFailure::WouldBlock);
+        }
+        match self.begin_wait(request)? {
+            Ok(acquired) => Ok(acquired),
+            Err(waiter) => {
+                request.cancel.set_sleeper(Some(Arc::clone(&waiter) as Arc<dyn Wake>));
+                let ended = self.wait(request, &waiter);
+                request.cancel.set_sleeper(None);
+                self.waiting.lock().remove(&request.txn);
+                match ended {
+                    Ok(()) if waiter.upgrade => Ok(Acquired::Held),
+                    Ok(()) => Ok(Acquired::New),
+                    Err(failure) => {
+                        self.give_up(request, &waiter);
+                        Err(failure)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives one lock back.
+    pub(crate) fn release(&self, txn: TxnId, resource: &Resource) {
+        let mut shard = self.shard(resource).lock();
+        let Some(lock) = shard.get_mut(resource) else { return };
+        if lock.remove_holder(txn) {
+            shard.remove(resource);
+        }
+    }
+
+    /// How many locks are held at the moment.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn shard(&self, resource: &Resource) -> &Mutex<HashMap<Resource, Lock>> {
+        let hash = usize::try_from(self.hasher.hash_one(resource) % (SHARDS as u64)).unwrap_or(0);
+        #[expect(clippy::indexing_slicing, reason = "the hash was reduced modulo the number of shards")]
+        &self.shards[hash]
+    }
+
+    fn try_acquire(&self, request: &LockRequest<'_>) -> Option<Acquired> {
+        let mut shard = self.shard(&request.resource).lock();
+        match shard.get_mut(&request.resource) {
+            Some(lock) => lock.try_grant(request.txn, request.mode),
+            None => {
+                shard.insert(request.resource.clone(), Lock::held_by(request.txn, request.mode));
+                Some(Acquired::New)
+            }
+        }
+    }
+
+    fn try_acquire_or_enqueue(&self, request: &LockRequest<'_>) -> Result<Acquired, Arc<Waiter>> {
+        let mut shard = self.shard(&request.resource).lock();
+        match shard.get_mut(&request.resource) {
+            Some(lock) => match lock.try_grant(request.txn, request.mode) {
+                Some(acquired) => Ok(acquired),
+                None => Err(lock.enqueue(request.txn, request.mode)),
+            },
+            None => {
+                shard.insert(request.resource.clone(), Lock::held_by(request.txn, request.mode));
+                Ok(Acquired::New)
+            }
+        }
+    }
+
+    /// Enters the queue unless the lock has become free or the wait would never end.
+    fn begin_wait(&self, request: &LockRequest<'_>) -> Result<Result<Acquired, Arc<Waiter>>, LockFailure> {
+        let mut waiting = self.waiting.lock();
+        let waiter = match self.try_acquire_or_enqueue(request) {
+            Ok(acquired) => return Ok(Ok(acquired)),
+            Err(waiter) => waiter,
+        };
+        waiting.insert(request.txn, request.resource.clone());
+        if let Some(cycle) = self.find_cycle(&waiting, request.txn) {
+            waiting.remove(&request.txn);
+            drop(waiting);
+            self.give_up(request, &waiter);
+            return Err(LockFailure::Deadlock(cycle));
+        }
+        Ok(Err(waiter))
+    }
+
+    fn wait(&self, request: &LockRequest<'_>, waiter: &Waiter) -> Result<(), LockFailure> {
+        let deadline = request.timeout.map(|timeout| self.clock.monotonic().saturating_add(timeout));
+        let mut granted = waiter.granted.lock();
+        loop {
+            if *granted {
+                return Ok(());
+            }
+            request.cancel.check().map_err(LockFailure::Cancelled)?;
+            if deadline.is_some_and(|deadline| self.clock.monotonic() >= deadline) {
+                return Err(LockFailure::TimedOut);
+            }
+            let looks_at_time = deadline.is_some() || request.cancel.has_deadline();
+            waiter.changed.wait_for(&mut granted, if looks_at_time { SLEEP_SHORT } else { SLEEP_LONG });
+        }
+    }
+
+    /// Leaves the queue; or, where the lock was granted in the meantime, gives it back (a stronger mode of a lock held
+    /// before stays).
+    fn give_up(&self, request: &LockRequest<'_>, waiter: &Arc<Waiter>) {
+        let mut shard = self.shard(&request.resource).lock();
+        let Some(lock) = shard.get_mut(&request.resource) else { return };
+        let before = lock.queue.len();
+        lock.queue.retain(|other| !Arc::ptr_eq(other, waiter));
+        if lock.queue.len() == before {
+            if !waiter.upgrade && lock.remove_holder(request.txn) {
+                shard.remove(&request.resource);
+            }
+        } else {
+            lock.grant_waiters();
+        }
+    }
+
+    /// A cycle through `start`, which has just begun to wait.
+    fn find_cycle(&self, waiting: &HashMap<TxnId, Resource>, start: TxnId) -> Option<Vec<(TxnId, Resource)>> {
+        let mut seen = HashSet::new();
+        // Depth-first: each entry is a transaction on the path and whom it waits for that is still to be looked at.
+        let mut path: Vec<(TxnId, Resource, Vec<TxnId>)> = Vec::new();
+        let mut visit = Some(start);
+        loop {
+            if let Some(txn) = visit.take()
+                && seen.insert(txn)
+                && let Some(resource) = waiting.get(&txn)
+            {
+                path.push((txn, resource.clone(), self.blockers(resource, txn)));
+            }
+            let (_, _, left) = path.last_mut()?;
+            match left.pop() {
+                Some(blocker) if blocker == start => {
+                    return Some(path.into_iter().map(|(txn, resource, _)| (txn, resource)).collect());
+                }
+                Some(blocker) => visit = Some(blocker),
+                None => {
+                    path.pop();
+                }
+            }
+        }
+    }
+
+    /// Whom `txn`, in the queue for `resource`, waits for.
+    fn blockers(&self, resource: &Resource, txn: TxnId) -> Vec<TxnId> {
+        let shard = self.shard(resource).lock();
+        let Some(lock) = shard.get(resource) else { return Vec::new() };
+        let Some(position) = lock.queue.iter().position(|waiter| waiter.txn == txn) else { return Vec::new() };
+        let Some(mode) = lock.queue.get(position).map(|waiter| waiter.mode) else { return Vec::new() };
+        let holders = lock.holders().map(|holder| (holder.txn, holder.mode));
+        let before = lock.queue.iter().take(position).map(|waiter| (waiter.txn, waiter.mode));
+        holders
+            .chain(before)
+            .filter(|(other, other_mode)| *other != txn && mode.conflicts(*other_mode))
+            .map(|(other, _)| other)
+            .collect()
+    }
+}
+
+impl Lock {
+    fn held_by(txn: TxnId, mode: LockMode) -> Lock {
+        Lock { first: Holder { txn, mode }, others: Vec::new(), queue: VecDeque::new() }
+    }
+
+    fn holders(&self) -> impl Iterator<Item = &Holder> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    fn holder_mut(&mut self, txn: TxnId) -> Option<&mut Holder> {
+        std::iter::once(&mut self.first).chain(&mut self.others).find(|holder| holder.txn == txn)
+    }
+
+    /// Whether the lock can be had now by one who does not wait.
+    fn try_grant(&mut self, txn: TxnId, mode: LockMode) -> Option<Acquired> {
+        let alone = self.others.is_empty();
+        if let Some(holder) = self.holder_mut(txn) {
+            if holder.mode >= mode {
+                return Some(Acquired::Held);
+            }
+            if alone {
+                holder.mode = mode;
+                return Some(Acquired::Held);
+            }
+            return None;
+        }
+        if !self.queue.is_empty() || self.holders().any(|holder| holder.mode.conflicts(mode)) {
+            return None;
+        }
+        self.others.push(Holder { txn, mode });
+        Some(Acquired::New)
+    }
+
+    /// A holder that wants more stands before all others: they wait for it in any case.
+    fn enqueue(&mut self, txn: TxnId, mode: LockMode) -> Arc<Waiter> {
+        let upgrade = self.holder_mut(txn).is_some();
+        let waiter = Arc::new(Waiter { txn, mode, upgrade, granted: Mutex::new(false), changed: Condvar::new() });
+        if upgrade {
+            self.queue.push_front(Arc::clone(&waiter));
+        } else {
+            self.queue.push_back(Arc::clone(&waiter));
+        }
+        waiter
+    }
+
+    /// Takes a holder out and grants to those who can have it now. Says whether nobody is left.
+    fn remove_holder(&mut self, txn: TxnId) -> bool {
+        if self.first.txn == txn {
+            match self.others.pop() {
+                Some(other) => self.first = other,
+                None => return !self.grant_first(),
+            }
+        } else {
+            self.others.retain(|holder| holder.txn != txn);
+        }
+        self.grant_waiters();
+        false
+    }
+
+    /// Hands a lock that lost its last holder to the head of the queue. Says whether there was one.
+    fn grant_first(&mut self) -> bool {
+        let Some(waiter) = self.queue.pop_front() else { return false };
+        self.first = Holder { txn: waiter.txn, mode: waiter.mode };
+        waiter.grant();
+        self.grant_waiters();
+        true
+    }
+
+    fn grant_waiters(&mut self) {
+        while let Some(waiter) = self.queue.front() {
+            let (txn, mode) = (waiter.txn, waiter.mode);
+            if self.holders().any(|holder| holder.txn != txn && holder.mode.conflicts(mode)) {
+                return;
+            }
+            match self.holder_mut(txn) {
+                Some(holder) => holder.mode = mode,
+                None => self.others.push(Holder { txn, mode }),
+            }
+            if let Some(waiter) = self.queue.pop_front() {
+                waiter.grant();
+            }
+        }
+    }
+}
+
+impl Waiter {
+    fn grant(&self) {
+        *self.granted.lock() = true;
+        self.changed.notify_one();
+    }
+}

@@ -1,0 +1,369 @@
+//! The commit pipeline: the one place where commits get their order.
+//!
+//! ```text
+//!   sessions ──► queue ──► stamp ─ log.append (one fdatasync a group) ─ store.apply ─ publish ─► locks go, answers
+//! ```
+//!
+//! Whoever writes owns the [`Writer`]. A session that finds nobody at it writes its own commit on its own thread: the
+//! latency of a single client has no change of threads in it. Commits that arrive meanwhile gather in the queue; when
+//! the session is done it hands over to the pipeline's thread, which takes all that wait as one group, again and again
+//! until the queue is empty. (Group commit: DeWitt et al., "Implementation Techniques for Main Memory Database
+//! Systems", 1984.)
+//!
+//! *Order within a group*: everything is durable before anything is visible; catalog and view are set together; locks
+//! are released after that, so who gets one finds the commit it waited for; answers come last.
+//!
+//! *Failures.* An error that leaves the log usable (no space) fails the group, and its stamps are given again. After
+//! any other the state of the disk is unknown, and the engine is read-only from then on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use driftdb_env::Env;
+use driftdb_log::{Log, LogError};
+use driftdb_store::{CommitBatch, Store, Write};
+use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TreeId};
+use parking_lot::{Condvar, Mutex};
+
+use crate::catalog::{Catalog, CatalogChange, Catalogs};
+use crate::commits::commit_key;
+use crate::counters::Counters;
+use crate::error::{log_error, shutting_down};
+use crate::record::RecordBuffer;
+use crate::transaction::HeldLocks;
+
+/// A commit that is to be written.
+pub(crate) struct CommitRequest {
+    /// Encoded but for its stamp.
+    pub(crate) record: RecordBuffer,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) catalog: Vec<CatalogChange>,
+    /// Released when the commit is visible, or has failed.
+    pub(crate) locks: HeldLocks,
+}
+
+/// What the owner of the pipeline works with.
+#[derive(Debug)]
+struct Writer {
+    log: Log,
+    last: Stamp,
+    /// The clock was found behind by more than the bound, and that was said.
+    skewed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Nobody,
+    Session,
+    Thread,
+}
+
+struct Queue {
+    waiting: VecDeque<(CommitRequest, Arc<Answer>)>,
+    owner: Owner,
+    /// The log before this is not needed any more.
+    trim: Option<Lsn>,
+    closed: bool,
+    stop: bool,
+}
+
+/// Where a session waits for its commit.
+#[derive(Debug, Default)]
+struct Answer {
+    result: Mutex<Option<Result<Stamp>>>,
+    given: Condvar,
+}
+
+impl Answer {
+    fn give(&self, result: Result<Stamp>) {
+        *self.result.lock() = Some(result);
+        self.given.notify_one();
+    }
+
+    fn wait(&self) -> Result<Stamp> {
+        let mut result = self.result.lock();
+        loop {
+            if let Some(result) = result.take() {
+                return result;
+            }
+            self.given.wait(&mut result);
+        }
+    }
+}
+
+/// See the head of the file.
+pub(crate) struct Pipeline {
+    env: Env,
+    store: Store,
+    catalogs: Arc<Catalogs>,
+    counters: Arc<Counters>,
+    queue_max: usize,
+    clock_skew_max: Duration,
+    room_timeout: Duration,
+    queue: Mutex<Queue>,
+    /// The thread became the owner, or is to stop.
+    work: Condvar,
+    /// The queue was emptied.
+    room: Condvar,
+    /// Nobody is the owner.
+    idle: Condvar,
+    /// Locked by the owner only.
+    writer: Mutex<Writer>,
+    read_only: ArcSwapOption<Error>,
+}
+
+/// What a pipeline is made from.
+pub(crate) struct PipelineParts {
+    pub(crate) env: Env,
+    pub(crate) store: Store,
+    pub(crate) catalogs: Arc<Catalogs>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) log: Log,
+    pub(crate) last: Stamp,
+    pub(crate) queue_max: usize,
+    pub(crate) clock_skew_max: Duration,
+    pub(crate) room_timeout: Duration,
+}
+
+impl Pipeline {
+    pub(crate) fn new(parts: PipelineParts) -> Pipeline {
+        Pipeline {
+            env: parts.env,
+            store: parts.store,
+            catalogs: parts.catalogs,
+            counters: parts.counters,
+            queue_max: parts.queue_max.max(1),
+            clock_skew_max: parts.clock_skew_max,
+            room_timeout: parts.room_timeout,
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::new(),
+                owner: Owner::Nobody,
+                trim: None,
+                closed: false,
+                stop: false,
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            idle: Condvar::new(),
+            writer: Mutex::new(Writer { log: parts.log, last: parts.last, skewed: false }),
+            read_only: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Writes a commit and waits until it is durable and visible.
+    pub(crate) fn commit(&self, request: CommitRequest) -> Result<Stamp> {
+        self.check_writable()?;
+        let answer = Arc::new(Answer::default());
+        let mut queue = self.queue.lock();
+        while queue.waiting.len() >= self.queue_max && !queue.closed {
+            self.room.wait(&mut queue);
+        }
+        if queue.closed {
+            return Err(shutting_down());
+        }
+        if queue.owner == Owner::Nobody {
+            queue.owner = Owner::Session;
+            drop(queue);
+            let mut group = vec![(request, Arc::clone(&answer))];
+            self.write_group(&mut group);
+            self.hand_over();
+        } else {
+            queue.waiting.push_back((request, Arc::clone(&answer)));
+        }
+        answer.wait()
+    }
+
+    /// Fails when the engine is read-only, with the reason.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        match self.read_only.load().as_deref() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the thread delete log segments that are not needed to recover.
+    pub(crate) fn trim_log(&self, before: Lsn) {
+        let mut queue = self.queue.lock();
+        queue.trim = Some(before);
+        if queue.owner == Owner::Nobody {
+            queue.owner = Owner::Thread;
+            self.work.notify_one();
+        }
+    }
+
+    /// The thread's work, until [`Pipeline::stop`].
+    pub(crate) fn run(&self) {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.owner != Owner::Thread {
+                if queue.stop {
+                    return;
+                }
+                self.work.wait(&mut queue);
+                continue;
+            }
+            let trim = queue.trim.take();
+            let mut group: Vec<_> = queue.waiting.drain(..).collect();
+            if group.is_empty() && trim.is_none() {
+                queue.owner = Owner::Nobody;
+                self.idle.notify_all();
+                continue;
+            }
+            self.room.notify_all();
+            drop(queue);
+            if !group.is_empty() {
+                self.write_group(&mut group);
+            }
+            if let Some(before) = trim {
+                self.remove_log_before(before);
+            }
+            queue = self.queue.lock();
+        }
+    }
+
+    /// Refuses further commits and waits for those under way.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        self.room.notify_all();
+        while queue.owner != Owner::Nobody {
+            self.idle.wait(&mut queue);
+        }
+    }
+
+    /// [`Pipeline::close`], and ends [`Pipeline::run`].
+    pub(crate) fn stop(&self) {
+        self.close();
+        self.queue.lock().stop = true;
+        self.work.notify_all();
+    }
+
+    /// A session is done with its own commit.
+    fn hand_over(&self) {
+        let mut queue = self.queue.lock();
+        if queue.waiting.is_empty() && queue.trim.is_none() {
+            queue.owner = Owner::Nobody;
+            // Only close() waits for this.
+            if queue.closed {
+                self.idle.notify_all();
+            }
+        } else {
+            queue.owner = Owner::Thread;
+            self.work.notify_one();
+        }
+    }
+
+    pub(crate) fn remove_log_before(&self, before: Lsn) {
+        match self.writer.lock().log.remove_before(before) {
+            Ok(0) => {}
+            Ok(segments) => tracing::debug!(segments, %before, "log segments removed"),
+            // They are removed with the next checkpoint, or the next but one: nothing depends on it.
+            Err(error) => tracing::warn!(%error, "log segments could not be removed"),
+        }
+    }
+
+    /// Commits a group: all of it, or none.
+    fn write_group(&self, group: &mut Vec<(CommitRequest, Arc<Answer>)>) {
+        let result = self.try_write_group(group);
+        match result {
+            Ok(stamps) => {
+                for ((request, answer), stamp) in group.drain(..).zip(stamps) {
+                    drop(request.locks);
+                    answer.give(Ok(stamp));
+                }
+            }
+            Err(error) => {
+                for (request, answer) in group.drain(..) {
+                    drop(request.locks);
+                    answer.give(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn try_write_group(&self, group: &mut [(CommitRequest, Arc<Answer>)]) -> Result<Vec<Stamp>> {
+        self.check_writable()?;
+        self.store.wait_for_room(self.room_timeout)?;
+        let mut writer = self.writer.lock();
+        let stamps = self.stamp_group(&mut writer, group)?;
+        let records: Vec<&RecordBuffer> = group.iter().map(|(request, _)| &request.record).collect();
+        let ends = match writer.log.append(&records) {
+            Ok(ends) => ends,
+            Err(error) => return Err(self.log_failed(&error)),
+        };
+        if let Some(last) = stamps.last() {
+            writer.last = *last;
+        }
+        self.apply_group(group, &stamps, &ends);
+        Ok(stamps)
+    }
+
+    /// Gives each commit its place in history, and adds its entry to the tree of commits.
+    fn stamp_group(&self, writer: &mut Writer, group: &mut [(CommitRequest, Arc<Answer>)]) -> Result<Vec<Stamp>> {
+        let now_us = self.env.clock.now_us();
+        self.watch_clock(writer, now_us);
+        let floors = self.counters.floors();
+        let mut last = writer.last;
+        let mut stamps = Vec::with_capacity(group.len());
+        for (request, _) in group.iter_mut() {
+            let stamp = Stamp { seq: last.seq.next(), time_us: now_us.max(last.time_us.saturating_add(1)) };
+            let entry = request.record.stamp(stamp, floors)?;
+            request.writes.push(Write { tree: TreeId::COMMITS, key: commit_key(stamp.seq), payload: Some(entry) });
+            stamps.push(stamp);
+            last = stamp;
+        }
+        Ok(stamps)
+    }
+
+    fn apply_group(&self, group: &[(CommitRequest, Arc<Answer>)], stamps: &[Stamp], ends: &[Lsn]) {
+        let mut catalog: Option<Catalog> = None;
+        let mut changed: Vec<CommitSeq> = Vec::new();
+        for (((request, _), stamp), end) in group.iter().zip(stamps).zip(ends) {
+            if !request.catalog.is_empty() {
+                self.catalogs.learn(&request.catalog);
+                let after = match &catalog {
+                    Some(catalog) => catalog.after(stamp.seq, &request.catalog),
+                    None => self.catalogs.newest().after(stamp.seq, &request.catalog),
+                };
+                catalog = Some(after);
+                changed.push(stamp.seq);
+            }
+            self.store.apply(&CommitBatch { stamp: *stamp, end_lsn: *end, writes: &request.writes });
+        }
+        if let Some(catalog) = catalog {
+            self.catalogs.publish(Arc::new(catalog), &changed);
+        }
+        self.store.publish();
+    }
+
+    /// Says so, once, when the wall clock is far behind the last commit.
+    fn watch_clock(&self, writer: &mut Writer, now_us: i64) {
+        let ahead_us = writer.last.time_us.saturating_sub(now_us);
+        let skewed = ahead_us > i64::try_from(self.clock_skew_max.as_micros()).unwrap_or(i64::MAX);
+        if skewed && !writer.skewed {
+            tracing::warn!(
+                ahead_us,
+                "the last commit is ahead of the wall clock; commit times go on in steps of 1 µs until it has caught up"
+            );
+        }
+        writer.skewed = skewed;
+    }
+
+    /// What a failed append means for this group and for the engine.
+    fn log_failed(&self, error: &LogError) -> Error {
+        if !matches!(error, LogError::Poisoned { .. }) {
+            return log_error(error);
+        }
+        let refused = Error::new(
+            SqlState::IO_ERROR,
+            format!("the database is read-only since writing its commit log failed: {error}"),
+        )
+        .detail("After a failed write or sync nobody knows what the disk holds, so nothing more is committed.")
+        .hint("Look after the disk, then restart the database: it recovers every commit that was acknowledged.");
+        tracing::error!(%error, "the commit log failed; the database is read-only until it is restarted");
+        self.read_only.store(Some(Arc::new(refused.clone())));
+        refused
+    }
+}

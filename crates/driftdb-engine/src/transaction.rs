@@ -1,0 +1,586 @@
+//! Transactions: a snapshot, the changes made on top of it, and the locks that keep them true.
+//!
+//! ```text
+//!            begin            begin_statement (READ COMMITTED)     commit
+//!   T ─────────┼─────────────────────┼───────────────────────────────┼──►
+//!   view      v₁                    v₂                        queue → stamp
+//!   writes     ∅ ── savepoint: a clone ──                           checked under locks, so nothing left to check
+//!   locks          ╟── row and table locks, held to the end ─────────╢
+//! ```
+//!
+//! Writers lock first and look then: whoever holds the lock of a row sees its newest committed version in the newest
+//! view, because commits give their locks back only after they are visible. If that version is newer than the
+//! snapshot, READ COMMITTED runs the statement again on a new snapshot (keeping its locks, so it gets further each
+//! time) and REPEATABLE READ fails with 40001 ("first updater wins", Berenson et al., "A Critique of ANSI SQL Isolation
+//! Levels", 1995).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftdb_store::{ReadPoint, StoreView, Write};
+use driftdb_types::{CommitSeq, Error, KeyRange, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
+use imbl::OrdMap;
+
+use crate::cancel::Cancel;
+use crate::catalog::{Catalog, CatalogChange};
+use crate::engine::Engine;
+use crate::error::{StatementError, serialization_failure};
+use crate::locks::{Acquired, LockFailure, LockMode, LockRequest, LockTable, Resource};
+use crate::pipeline::CommitRequest;
+use crate::reader::{self, RowVersion, TxnReader, TxnScan};
+use crate::record::{CommitMeta, RecordBuffer};
+use crate::write_set::WriteSet;
+
+/// What a transaction sees of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it began.
+    #[default]
+    ReadCommitted,
+    /// Each statement sees what was committed before the first one began.
+    RepeatableRead,
+}
+
+/// How to begin a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxnOptions {
+    /// What it sees of others.
+    pub isolation: Isolation,
+    /// Whether it may write.
+    pub read_only: bool,
+}
+
+/// What a table is locked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TableLock {
+    /// To change rows: shared with others who do.
+    Write,
+    /// To change the definition, or all rows at once: alone.
+    Exclusive,
+}
+
+/// What to do about a row that somebody else has locked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LockWait {
+    /// Wait until it is free.
+    #[default]
+    Wait,
+    /// Fail with 55P03.
+    NoWait,
+    /// Go on without it.
+    SkipLocked,
+}
+
+/// How strongly to lock a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowLockMode {
+    /// Nobody else may lock or change it (`FOR UPDATE`).
+    #[default]
+    Update,
+    /// Others may share the lock, nobody may change it (`FOR SHARE`).
+    Share,
+}
+
+/// What came of locking a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowLock {
+    /// It is locked, and still as the transaction sees it.
+    Unchanged,
+    /// It is locked, but changed since the statement's snapshot (READ COMMITTED only). The statement is to run again:
+    /// see [`StatementError::Restart`].
+    Changed,
+    /// Somebody else has locked it ([`LockWait::SkipLocked`]).
+    Skipped,
+}
+
+/// A point in a transaction to which it can be rolled back.
+#[derive(Clone, Debug)]
+pub struct Savepoint {
+    writes: WriteSet,
+    row_trees: BTreeSet<TreeId>,
+    changes: OrdMap<TreeId, Option<Arc<TableSchema>>>,
+}
+
+/// The locks of one transaction; dropping them releases them.
+#[derive(Debug)]
+pub(crate) struct HeldLocks {
+    table: Arc<LockTable>,
+    txn: TxnId,
+    held: Vec<Resource>,
+}
+
+impl HeldLocks {
+    /// How many there are: a mark for [`HeldLocks::release_after`].
+    pub(crate) fn mark(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Gives back those taken since the mark.
+    pub(crate) fn release_after(&mut self, mark: usize) {
+        for resource in self.held.drain(mark.min(self.held.len())..) {
+            self.table.release(self.txn, &resource);
+        }
+    }
+}
+
+impl Drop for HeldLocks {
+    fn drop(&mut self) {
+        self.release_after(0);
+    }
+}
+
+/// A transaction, owned by one session. Dropping it rolls it back.
+#[derive(Debug)]
+pub struct Transaction {
+    pub(crate) engine: Engine,
+    id: TxnId,
+    options: TxnOptions,
+    cancel: Arc<Cancel>,
+    lock_timeout: Option<Duration>,
+    view: Arc<StoreView>,
+    /// The catalog of the view.
+    committed_catalog: Arc<Catalog>,
+    /// The same with this transaction's own changes.
+    catalog: Arc<Catalog>,
+    /// Whether a statement has begun, so that a REPEATABLE READ snapshot stands.
+    began: bool,
+    pub(crate) writes: WriteSet,
+    /// The trees of `writes` that are tables (the others are indexes and the catalog).
+    row_trees: BTreeSet<TreeId>,
+    /// The definitions this transaction changed.
+    pub(crate) changes: OrdMap<TreeId, Option<Arc<TableSchema>>>,
+    pub(crate) locks: HeldLocks,
+    table_locks: BTreeMap<TreeId, TableLock>,
+}
+
+impl Transaction {
+    pub(crate) fn new(engine: Engine, options: TxnOptions, cancel: Arc<Cancel>) -> Transaction {
+        let (view, catalog) = engine.snapshot();
+        let id = engine.next_txn();
+        let locks = HeldLocks { table: Arc::clone(engine.locks()), txn: id, held: Vec::new() };
+        Transaction {
+            engine,
+            id,
+            options,
+            cancel,
+            lock_timeout: None,
+            view,
+            committed_catalog: Arc::clone(&catalog),
+            catalog,
+            began: false,
+            writes: WriteSet::default(),
+            row_trees: BTreeSet::new(),
+            changes: OrdMap::new(),
+            locks,
+            table_locks: BTreeMap::new(),
+        }
+    }
+
+    /// Its id, good while the engine is open.
+    pub fn id(&self) -> TxnId {
+        self.id
+    }
+
+    /// What it sees of others.
+    pub fn isolation(&self) -> Isolation {
+        self.options.isolation
+    }
+
+    /// Whether it must not write.
+    pub fn read_only(&self) -> bool {
+        self.options.read_only
+    }
+
+    /// Changes the options; right before the first statement only (`SET TRANSACTION`).
+    pub fn set_options(&mut self, options: TxnOptions) {
+        self.options = options;
+    }
+
+    /// What ends its waits.
+    pub fn cancel(&self) -> &Arc<Cancel> {
+        &self.cancel
+    }
+
+    /// For how long it waits for a lock (`lock_timeout`); `None`: for as long as it takes.
+    pub fn set_lock_timeout(&mut self, timeout: Option<Duration>) {
+        self.lock_timeout = timeout;
+    }
+
+    /// Begins a statement: READ COMMITTED takes a new snapshot; REPEATABLE READ only for the first one.
+    pub fn begin_statement(&mut self) -> Result<()> {
+        self.engine.check_open()?;
+        if self.began && self.options.isolation == Isolation::RepeatableRead {
+            return Ok(());
+        }
+        self.began = true;
+        let (view, catalog) = self.engine.snapshot();
+        self.view = view;
+        if !Arc::ptr_eq(&self.committed_catalog, &catalog) {
+            self.committed_catalog = catalog;
+            self.merge_catalog();
+        }
+        Ok(())
+    }
+
+    /// Whether a statement has begun.
+    pub fn has_begun(&self) -> bool {
+        self.began
+    }
+
+    /// The snapshot, without the transaction's own changes.
+    pub fn view(&self) -> &Arc<StoreView> {
+        &self.view
+    }
+
+    /// The snapshot's stamp.
+    pub fn stamp(&self) -> Stamp {
+        self.view.stamp()
+    }
+
+    /// The snapshot's catalog with this transaction's own changes.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog)
+    }
+
+    /// Whether it has changed anything so far.
+    pub fn has_writes(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// One entry: of the snapshot, or of the transaction's own changes.
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<RowVersion>> {
+        reader::get(&self.view, &self.writes, tree, key)
+    }
+
+    /// The entries of a range, in key order or against it. The scan stands still while the transaction goes on
+    /// writing.
+    pub fn scan(&self, tree: TreeId, range: &KeyRange, reverse: bool) -> Result<TxnScan> {
+        self.reader().scan(tree, range, reverse)
+    }
+
+    /// What the transaction sees at this moment, to be read elsewhere and later.
+    pub fn reader(&self) -> TxnReader {
+        TxnReader::new(Arc::clone(&self.view), self.writes.clone())
+    }
+
+    /// Locks a table before its rows ([`TableLock::Write`]) or its definition ([`TableLock::Exclusive`]) are changed.
+    /// Fails with [`StatementError::Restart`] (REPEATABLE READ: 40001) when the definition is no longer the one of
+    /// [`Transaction::catalog`]; the lock is held then all the same.
+    pub fn lock_table(&mut self, table: TreeId, lock: TableLock) -> Result<(), StatementError> {
+        if self.table_locks.get(&table).is_none_or(|held| *held < lock) {
+            let mode = match lock {
+                TableLock::Write => LockMode::Shared,
+                TableLock::Exclusive => LockMode::Exclusive,
+            };
+            self.acquire(Resource::Table(table), mode, true).map_err(|failure| self.lock_error(failure, table))??;
+            self.table_locks.insert(table, lock);
+        }
+        if self.changes.contains_key(&table) {
+            return Ok(());
+        }
+        let version = |catalog: &Catalog| catalog.table_by_id(table).map(|schema| schema.version);
+        if version(&self.committed_catalog) == version(&self.engine.newest_catalog()) {
+            Ok(())
+        } else {
+            Err(self.outdated())
+        }
+    }
+
+    /// Locks a row against changes by others, and looks whether it is still as the transaction sees it.
+    pub fn lock_row(&mut self, table: &TableSchema, key: &[u8], wait: LockWait) -> Result<RowLock> {
+        self.lock_row_for(table, key, RowLockMode::Update, wait)
+    }
+
+    /// [`Transaction::lock_row`], as strongly as asked for.
+    pub fn lock_row_for(
+        &mut self,
+        table: &TableSchema,
+        key: &[u8],
+        mode: RowLockMode,
+        wait: LockWait,
+    ) -> Result<RowLock> {
+        self.ensure_table_lock(table)?;
+        if !self.holds_exclusive(table.id) {
+            let resource = Resource::Row(table.id, Bytes::copy_from_slice(key));
+            let mode = match mode {
+                RowLockMode::Update => LockMode::Exclusive,
+                RowLockMode::Share => LockMode::Shared,
+            };
+            match self.acquire(resource, mode, wait == LockWait::Wait) {
+                Ok(acquired) => acquired.map(drop)?,
+                Err(LockFailure::WouldBlock) if wait == LockWait::SkipLocked => return Ok(RowLock::Skipped),
+                Err(failure) => return Err(self.lock_error(failure, table.id)),
+            }
+        }
+        if self.is_unchanged(table.id, key)? {
+            Ok(RowLock::Unchanged)
+        } else if self.options.isolation == Isolation::ReadCommitted {
+            Ok(RowLock::Changed)
+        } else {
+            Err(serialization_failure())
+        }
+    }
+
+    /// A point to roll back to.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { writes: self.writes.clone(), row_trees: self.row_trees.clone(), changes: self.changes.clone() }
+    }
+
+    /// Takes back every change since the savepoint. Locks stay.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        self.writes = savepoint.writes.clone();
+        self.row_trees = savepoint.row_trees.clone();
+        if !self.changes.ptr_eq(&savepoint.changes) {
+            self.changes = savepoint.changes.clone();
+            self.merge_catalog();
+        }
+    }
+
+    /// Commits: durable and visible to all when this returns. `None` when there was nothing to commit.
+    ///
+    /// After an error nothing is committed, except when it says (58030) that writing the commit log failed: then it is
+    /// known only after a restart.
+    pub fn commit(self, meta: &CommitMeta) -> Result<Option<Stamp>> {
+        let mut writes = Vec::new();
+        let mut tables = BTreeSet::new();
+        let mut catalog: Vec<CatalogChange> = Vec::new();
+        let mut rows = 0_u64;
+        for (tree, key, change) in self.writes.effective() {
+            if writes.is_empty() {
+                // Most commits are small: one row, a few index entries, and the entry of the commit itself.
+                writes.reserve(8);
+            }
+            if tree == TreeId::CATALOG {
+                let (id, _) = crate::catalog::decode_change(key, None)?;
+                tables.insert(id);
+                catalog.push((id, self.changes.get(&id).cloned().flatten()));
+            } else if self.row_trees.contains(&tree) {
+                tables.insert(tree);
+                rows += 1;
+            }
+            writes.push(Write { tree, key: key.clone(), payload: change.after.clone() });
+        }
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        let tables: Vec<TreeId> = tables.into_iter().collect();
+        let record = RecordBuffer::encode(meta, &tables, rows, &writes)?;
+        let Transaction { engine, locks, view, writes: own, .. } = self;
+        // Neither is needed any more, and a commit may have to wait for memory that they hold.
+        drop((view, own));
+        engine.pipeline().commit(CommitRequest { record, writes, catalog, locks }).map(Some)
+    }
+
+    /// Ends the transaction and forgets its changes. The same as dropping it.
+    pub fn rollback(self) {}
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.options.read_only {
+            let message = "cannot write in a read-only transaction";
+            return Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+        }
+        self.engine.check_open()?;
+        self.engine.pipeline().check_writable()
+    }
+
+    /// Records a change, within the bound.
+    pub(crate) fn put(&mut self, tree: TreeId, key: Bytes, before: Option<Bytes>, after: Option<Bytes>) -> Result<()> {
+        self.writes.put(tree, key, before, after);
+        let max = self.engine.options().transaction_bytes_max;
+        if self.writes.bytes() > max {
+            let message = format!("the transaction's changes take more than {max} bytes");
+            return Err(Error::new(SqlState::OUT_OF_MEMORY, message).hint("Make the changes in several transactions."));
+        }
+        Ok(())
+    }
+
+    /// Records a change of a row.
+    pub(crate) fn put_row(
+        &mut self,
+        table: TreeId,
+        key: Bytes,
+        before: Option<Bytes>,
+        after: Option<Bytes>,
+    ) -> Result<()> {
+        self.row_trees.insert(table);
+        self.put(table, key, before, after)
+    }
+
+    /// Records a change of a definition.
+    pub(crate) fn put_schema(
+        &mut self,
+        id: TreeId,
+        before: Option<&TableSchema>,
+        after: Option<Arc<TableSchema>>,
+    ) -> Result<()> {
+        let before = before.map(crate::catalog::encode_schema).transpose()?;
+        let payload = after.as_deref().map(crate::catalog::encode_schema).transpose()?;
+        self.put(TreeId::CATALOG, crate::catalog::catalog_key(id), before, payload)?;
+        self.changes.insert(id, after);
+        self.merge_catalog();
+        Ok(())
+    }
+
+    /// The newest committed state of a key, or the transaction's own.
+    pub(crate) fn newest(&self, newest: &StoreView, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.writes.get(tree, key) {
+            Some(change) => Ok(change.after.clone()),
+            None => Ok(newest.get(tree, key, ReadPoint::Latest)?.map(|version| version.payload)),
+        }
+    }
+
+    /// The newest committed catalog with this transaction's own changes.
+    pub(crate) fn newest_catalog(&self) -> Catalog {
+        self.with_changes(&self.engine.newest_catalog())
+    }
+
+    /// What a snapshot that is too old means at this level.
+    pub(crate) fn outdated(&self) -> StatementError {
+        match self.options.isolation {
+            Isolation::ReadCommitted => StatementError::Restart,
+            Isolation::RepeatableRead => StatementError::Error(serialization_failure()),
+        }
+    }
+
+    /// Whether nobody else can touch the table's rows.
+    pub(crate) fn holds_exclusive(&self, table: TreeId) -> bool {
+        self.table_locks.get(&table) == Some(&TableLock::Exclusive)
+    }
+
+    /// Sees to it that the table is locked at least for writing.
+    pub(crate) fn ensure_table_lock(&mut self, table: &TableSchema) -> Result<()> {
+        if self.table_locks.contains_key(&table.id) {
+            return Ok(());
+        }
+        match self.lock_table(table.id, TableLock::Write) {
+            Ok(()) => Ok(()),
+            Err(StatementError::Restart) => Err(serialization_failure()),
+            Err(StatementError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Locks a row or an entry of a unique index, and waits for it. Not needed where nobody else can touch the table.
+    pub(crate) fn lock_key(&mut self, table: TreeId, tree: TreeId, key: &Bytes) -> Result<()> {
+        if self.holds_exclusive(table) {
+            return Ok(());
+        }
+        match self.acquire(Resource::Row(tree, key.clone()), LockMode::Exclusive, true) {
+            Ok(acquired) => acquired.map(drop),
+            Err(failure) => Err(self.lock_error(failure, table)),
+        }
+    }
+
+    /// Locks the name of a table or an index.
+    pub(crate) fn lock_name(&mut self, name: &str) -> Result<()> {
+        match self.acquire(Resource::Name(name.into()), LockMode::Exclusive, true) {
+            Ok(acquired) => acquired.map(drop),
+            Err(failure) => Err(self.lock_error(failure, TreeId::CATALOG)),
+        }
+    }
+
+    /// The outer result is the lock table's, the inner one the bound on this transaction's locks.
+    fn acquire(
+        &mut self,
+        resource: Resource,
+        mode: LockMode,
+        wait: bool,
+    ) -> std::result::Result<Result<Acquired>, LockFailure> {
+        let request =
+            LockRequest { txn: self.id, resource, mode, wait, timeout: self.lock_timeout, cancel: &self.cancel };
+        let acquired = self.locks.table.acquire(&request)?;
+        if acquired == Acquired::New {
+            self.locks.held.push(request.resource);
+            let max = self.engine.options().locks_max;
+            if self.locks.held.len() > max {
+                let message = format!("the transaction holds more than {max} locks");
+                let error = Error::new(SqlState::OUT_OF_MEMORY, message);
+                return Ok(Err(error.hint("Make the changes in several transactions.")));
+            }
+        }
+        Ok(Ok(acquired))
+    }
+
+    /// Whether a row that is locked now is as the transaction sees it.
+    fn is_unchanged(&self, table: TreeId, key: &[u8]) -> Result<bool> {
+        if self.writes.get(table, key).is_some() {
+            return Ok(true);
+        }
+        let newest = self.engine.view();
+        let seen: CommitSeq = self.view.stamp().seq;
+        if newest.stamp().seq == seen {
+            return Ok(true);
+        }
+        let version = newest.get(table, key, ReadPoint::Latest)?;
+        Ok(version.is_some_and(|version| version.from.seq <= seen))
+    }
+
+    fn with_changes(&self, catalog: &Catalog) -> Catalog {
+        let mut catalog = catalog.clone();
+        for (id, schema) in &self.changes {
+            catalog.set(*id, schema.clone());
+        }
+        catalog
+    }
+
+    fn merge_catalog(&mut self) {
+        self.catalog = if self.changes.is_empty() {
+            Arc::clone(&self.committed_catalog)
+        } else {
+            Arc::new(self.with_changes(&self.committed_catalog))
+        };
+    }
+
+    fn lock_error(&self, failure: LockFailure, table: TreeId) -> Error {
+        let relation = || match self.newest_catalog().table_by_id(table) {
+            Some(schema) => format!("relation \"{}\"", schema.name),
+            None => "the catalog".to_owned(),
+        };
+        match failure {
+            LockFailure::WouldBlock => {
+                let message = format!("could not obtain lock on row in {}", relation());
+                Error::new(SqlState::LOCK_NOT_AVAILABLE, message)
+            }
+            LockFailure::TimedOut => {
+                Error::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
+            }
+            LockFailure::Deadlock(cycle) => self.deadlock(&cycle),
+            LockFailure::Cancelled(error) => error,
+        }
+    }
+
+    fn deadlock(&self, cycle: &[(TxnId, Resource)]) -> Error {
+        let catalog = self.newest_catalog();
+        let blockers = cycle.iter().skip(1).chain(cycle.first()).map(|(txn, _)| txn);
+        let lines: Vec<String> = cycle
+            .iter()
+            .zip(blockers)
+            .map(|((txn, resource), blocker)| {
+                let what = describe(&catalog, resource);
+                format!("Transaction {} waits for {what}; blocked by transaction {}.", txn.0, blocker.0)
+            })
+            .collect();
+        Error::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
+            .detail(lines.join("\n"))
+            .hint("The transaction might succeed if retried.")
+    }
+}
+
+fn describe(catalog: &Catalog, resource: &Resource) -> String {
+    let owner = |tree: TreeId| {
+        let by_index = || catalog.tables().find(|table| table.indexes.iter().any(|index| index.id == tree));
+        catalog.table_by_id(tree).or_else(by_index).map_or_else(
+            || format!("object {tree}"),
+            |table| match table.indexes.iter().find(|index| index.id == tree) {
+                Some(index) => format!("index \"{}\"", index.name),
+                None => format!("relation \"{}\"", table.name),
+            },
+        )
+    };
+    match resource {
+        Resource::Table(tree) => owner(*tree),
+        Resource::Row(tree, key) => format!("key {key:?} of {}", owner(*tree)),
+        Resource::Name(name) => format!("the name \"{name}\""),
+    }
+}
