@@ -63,4 +63,4 @@ mod segment;
 pub use check::{Finding, Severity, check};
 pub use error::LogError;
 pub use log::{Log, LogOptions};
-pub use recovery::{ApplyError, RecoveryReport, TornTail};
+pub use recovery::{ApplyError, ApplyResult, RecoveryReport, TornTail};

@@ -11,7 +11,7 @@ use driftdb_types::Lsn;
 use crate::error::LogError;
 use crate::frame::SegmentHeader;
 use crate::plan::{Part, Plan, Tail};
-use crate::recovery::{ApplyError, RecoveryReport, recover};
+use crate::recovery::{ApplyResult, RecoveryReport, recover};
 use crate::segment::{Listing, segment_path, spare_path};
 
 /// The largest buffer kept for the next group.
@@ -85,7 +85,7 @@ impl Log {
         dir: &Path,
         options: LogOptions,
         from: Lsn,
-        on_record: &mut dyn FnMut(Lsn, &[u8]) -> Result<(), ApplyError>,
+        on_record: &mut dyn FnMut(Lsn, &[u8]) -> ApplyResult,
     ) -> Result<(Log, RecoveryReport), LogError> {
         options.check()?;
         disk.create_dir_all(dir).map_err(LogError::io("make the directory", dir))?;

@@ -15,6 +15,9 @@ use crate::segment::{Broken, Segment, segment_path};
 /// What the one who opens the log may fail with when given a record.
 pub type ApplyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What the one who opens the log answers when given a record.
+pub type ApplyResult = Result<(), ApplyError>;
+
 /// Takes in a record and the Lsn of its end.
 pub(crate) type OnRecord<'a> = &'a mut dyn FnMut(Lsn, &[u8]) -> Result<(), LogError>;
 

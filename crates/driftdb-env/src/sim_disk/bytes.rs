@@ -86,12 +86,23 @@ impl SimBytes {
         while !rest.is_empty() {
             let count = rest.len().min(SECTOR - (at % SECTOR as u64) as usize);
             let (part, after) = rest.split_at(count);
-            self.remember(at / SECTOR as u64);
-            self.store(at, part);
+            if !self.is_untouched(at) || part.iter().any(|byte| *byte != 0) {
+                self.remember(at / SECTOR as u64);
+                self.store(at, part);
+            }
             at += count as u64;
             rest = after;
         }
         self.len = self.len.max(at);
+    }
+
+    /// Whether the sector at `at` is zero, durably too: writing zeros there changes nothing, and preallocated files
+    /// are full of them.
+    fn is_untouched(&self, at: u64) -> bool {
+        let sector = at / SECTOR as u64;
+        !self.pages.contains_key(&(at / PAGE as u64))
+            && !self.unsynced.contains_key(&sector)
+            && !self.stranded.contains_key(&sector)
     }
 
     /// Writes within one sector.

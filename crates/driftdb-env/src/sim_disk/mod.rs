@@ -15,6 +15,7 @@
 //! the restart. Handles and locks of before a crash are dead after it.
 
 mod bytes;
+mod file;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +28,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, DiskLock, OpenOptions};
-use crate::rand::{Rand, SimRand};
+use crate::rand::SimRand;
 
 use bytes::{SimBytes, Survival};
+use file::SimFile;
 
 /// How many of the last operations [`SimDisk::operations`] remembers.
 const OPERATIONS_KEPT: usize = 10_000;
@@ -455,7 +457,13 @@ impl Disk for SimDisk {
                 return Err(powerless());
             }
             if let Some(content) = state.names.get(&path) {
-                content.lock().set_len(0);
+                // Another thread may have made it since the look above.
+                if options.create_new {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                if options.truncate {
+                    content.lock().set_len(0);
+                }
                 return Ok(handle(content, state.epoch) as Arc<dyn DiskFile>);
             }
             let content = Content::default();
@@ -538,93 +546,5 @@ impl Drop for SimLock {
         if state.epoch == self.epoch {
             state.locks.remove(&self.path);
         }
-    }
-}
-
-#[derive(Debug)]
-struct SimFile {
-    disk: SimDisk,
-    path: PathBuf,
-    content: Content,
-    epoch: u64,
-    write: bool,
-}
-
-impl SimFile {
-    fn change<T>(&self, kind: DiskOpKind, act: impl FnOnce(&mut State, Outcome) -> io::Result<T>) -> io::Result<T> {
-        if !self.write && kind != DiskOpKind::Read && kind != DiskOpKind::Sync {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "file is open to read only"));
-        }
-        self.disk.change(kind, &self.path, Some(self.epoch), act)
-    }
-
-    /// Changes the length, when there is room.
-    fn resize(&self, kind: DiskOpKind, len: u64) -> io::Result<()> {
-        self.change(kind, |state, outcome| {
-            let have = self.content.lock().len();
-            state.check_room(len.saturating_sub(have))?;
-            if outcome != Outcome::Failed && (len > have || kind == DiskOpKind::SetLen) {
-                self.content.lock().set_len(len);
-            }
-            Ok(())
-        })
-    }
-}
-
-impl DiskFile for SimFile {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.state.lock().check_alive(Some(self.epoch))?;
-        Ok(self.content.lock().len())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.change(DiskOpKind::Read, |_, _| {
-            if self.content.lock().read(offset, buf) {
-                Ok(())
-            } else {
-                let message = format!("{} ends before byte {offset} + {}", self.path.display(), buf.len());
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
-            }
-        })
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.change(DiskOpKind::Write, |state, outcome| {
-            let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
-            let have = self.content.lock().len();
-            state.check_room(end.saturating_sub(have))?;
-            let bytes = match outcome {
-                Outcome::Failed => {
-                    let count = state.rand.below(bytes.len() as u64 + 1) as usize;
-                    bytes.get(..count).unwrap_or(bytes)
-                }
-                Outcome::Done | Outcome::Interrupted => bytes,
-            };
-            self.content.lock().write(offset, bytes);
-            Ok(())
-        })
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.resize(DiskOpKind::SetLen, len)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.resize(DiskOpKind::Allocate, len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.change(DiskOpKind::Sync, |state, outcome| {
-            match outcome {
-                Outcome::Done => self.content.lock().sync(),
-                Outcome::Failed => self.content.lock().fail_sync(&state.rand),
-                Outcome::Interrupted => {}
-            }
-            Ok(())
-        })
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync_data()
     }
 }

@@ -194,7 +194,7 @@ fn swapped_and_cut_files_are_damage() {
 /// A segment with the right name and place, but of another history.
 #[test]
 fn a_segment_of_another_log_does_not_follow() {
-    let (ours, theirs) = (sample(&[&[500], &[100]]), sample(&[&[501], &[100]]));
+    let (ours, theirs) = (sample(&[&[10], &[500]]), sample(&[&[10, 0], &[500]]));
     let file = ours.disk.open(&ours.files[1], OpenOptions::WRITE).unwrap();
     file.write_at(0, &read(&theirs.disk, &theirs.files[1])).unwrap();
     assert!(damaged(&ours, Lsn(0)).2.contains("does not follow"));
