@@ -20,7 +20,7 @@ use driftdb_types::{
     decode_row,
 };
 
-use crate::catalog::names_of;
+use crate::catalog::{catalog_key, names_of};
 use crate::error::{StatementError, serialization_failure};
 use crate::keys::{describe_key, index_entry, value_of};
 use crate::reader::TxnReader;
@@ -74,6 +74,13 @@ impl Transaction {
             self.lock_name(name)?;
         }
         self.put_schema(table, Some(&schema), None)?;
+        let is_own =
+            self.writes.get(TreeId::CATALOG, &catalog_key(table)).is_some_and(|change| change.before.is_none());
+        if is_own {
+            for tree in schema.indexes.iter().map(|index| index.id).chain([table]) {
+                self.writes.forget(tree);
+            }
+        }
         Ok(())
     }
 

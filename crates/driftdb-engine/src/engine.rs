@@ -350,7 +350,7 @@ fn replay(
         }
         Ok(())
     };
-    let opened = Log::open(Arc::clone(&env.disk), dir, options.log.clone(), checkpoint.lsn, &mut |end, record| {
+    let opened = Log::open(Arc::clone(&env.disk), dir, options.log, checkpoint.lsn, &mut |end, record| {
         apply(end, record).map_err(Into::into)
     });
     let (log, report) = opened.map_err(|error| log_error(&error))?;

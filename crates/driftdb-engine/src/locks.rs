@@ -395,3 +395,215 @@ impl Waiter {
         self.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
+
+    use driftdb_env::{RealClock, SimClock, Spawner, TaskHandle, ThreadSpawner};
+
+    use super::*;
+
+    fn table() -> Arc<LockTable> {
+        Arc::new(LockTable::new(Arc::new(RealClock::new())))
+    }
+
+    fn row(key: &'static str) -> Resource {
+        Resource::Row(TreeId(100), Bytes::from_static(key.as_bytes()))
+    }
+
+    fn request<'a>(txn: u64, resource: Resource, mode: LockMode, cancel: &'a Arc<Cancel>) -> LockRequest<'a> {
+        LockRequest { txn: TxnId(txn), resource, mode, wait: true, timeout: None, cancel }
+    }
+
+    fn take(locks: &LockTable, txn: u64, key: &'static str, mode: LockMode) -> Result<Acquired, LockFailure> {
+        locks.acquire(&request(txn, row(key), mode, &Arc::new(Cancel::new())))
+    }
+
+    fn try_take(locks: &LockTable, txn: u64, key: &'static str, mode: LockMode) -> bool {
+        let cancel = Arc::new(Cancel::new());
+        locks.acquire(&LockRequest { wait: false, ..request(txn, row(key), mode, &cancel) }).is_ok()
+    }
+
+    /// Takes a lock on another thread, and tells what came of it.
+    fn take_later(
+        locks: &Arc<LockTable>,
+        txn: u64,
+        key: &'static str,
+        mode: LockMode,
+    ) -> (TaskHandle, mpsc::Receiver<Result<Acquired, LockFailure>>) {
+        let (sender, receiver) = mpsc::channel();
+        let shared = Arc::clone(locks);
+        let task = Box::new(move || sender.send(take(&shared, txn, key, mode)).unwrap());
+        let handle = ThreadSpawner::new().spawn("locker", task).unwrap();
+        while !handle.is_finished() && !locks.waiting.lock().contains_key(&TxnId(txn)) {
+            std::thread::yield_now();
+        }
+        (handle, receiver)
+    }
+
+    #[test]
+    fn shared_locks_are_shared_and_exclusive_ones_not() {
+        let locks = table();
+        assert!(matches!(take(&locks, 1, "a", LockMode::Shared), Ok(Acquired::New)));
+        assert!(matches!(take(&locks, 1, "a", LockMode::Shared), Ok(Acquired::Held)));
+        assert!(matches!(take(&locks, 2, "a", LockMode::Shared), Ok(Acquired::New)));
+        assert!(!try_take(&locks, 3, "a", LockMode::Exclusive));
+        assert!(!try_take(&locks, 1, "a", LockMode::Exclusive));
+        locks.release(TxnId(2), &row("a"));
+        assert!(matches!(take(&locks, 1, "a", LockMode::Exclusive), Ok(Acquired::Held)));
+        assert!(!try_take(&locks, 2, "a", LockMode::Shared));
+        locks.release(TxnId(1), &row("a"));
+        assert_eq!(locks.len(), 0);
+    }
+
+    #[test]
+    fn waiters_are_served_in_order_and_writers_do_not_starve() {
+        let locks = table();
+        take(&locks, 1, "a", LockMode::Shared).unwrap();
+        let (writer, written) = take_later(&locks, 2, "a", LockMode::Exclusive);
+        let (reader, read) = take_later(&locks, 3, "a", LockMode::Shared);
+        assert!(read.try_recv().is_err(), "a reader must not overtake the writer that waits");
+        locks.release(TxnId(1), &row("a"));
+        assert!(matches!(written.recv().unwrap(), Ok(Acquired::New)));
+        assert!(read.try_recv().is_err());
+        locks.release(TxnId(2), &row("a"));
+        assert!(matches!(read.recv().unwrap(), Ok(Acquired::New)));
+        writer.join().unwrap();
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn an_upgrade_overtakes_who_waits_for_its_holder() {
+        let locks = table();
+        take(&locks, 1, "a", LockMode::Shared).unwrap();
+        take(&locks, 2, "a", LockMode::Shared).unwrap();
+        let (third, third_has) = take_later(&locks, 3, "a", LockMode::Exclusive);
+        let (upgrade, upgraded) = take_later(&locks, 1, "a", LockMode::Exclusive);
+        locks.release(TxnId(2), &row("a"));
+        assert!(matches!(upgraded.recv().unwrap(), Ok(Acquired::Held)));
+        assert!(third_has.try_recv().is_err());
+        locks.release(TxnId(1), &row("a"));
+        third_has.recv().unwrap().unwrap();
+        third.join().unwrap();
+        upgrade.join().unwrap();
+    }
+
+    #[test]
+    fn two_upgrades_of_one_lock_are_a_deadlock() {
+        let locks = table();
+        take(&locks, 1, "a", LockMode::Shared).unwrap();
+        take(&locks, 2, "a", LockMode::Shared).unwrap();
+        let (first, has) = take_later(&locks, 1, "a", LockMode::Exclusive);
+        assert!(matches!(take(&locks, 2, "a", LockMode::Exclusive), Err(LockFailure::Deadlock(_))));
+        locks.release(TxnId(2), &row("a"));
+        has.recv().unwrap().unwrap();
+        first.join().unwrap();
+    }
+
+    #[test]
+    fn a_deadlock_of_three_is_found_by_the_last_one_and_named() {
+        let locks = table();
+        for (txn, key) in [(1, "a"), (2, "b"), (3, "c")] {
+            take(&locks, txn, key, LockMode::Exclusive).unwrap();
+        }
+        let (first, first_has) = take_later(&locks, 1, "b", LockMode::Exclusive);
+        let (second, second_has) = take_later(&locks, 2, "c", LockMode::Exclusive);
+        let Err(LockFailure::Deadlock(cycle)) = take(&locks, 3, "a", LockMode::Exclusive) else {
+            panic!("no deadlock");
+        };
+        assert_eq!(cycle, [(TxnId(3), row("a")), (TxnId(1), row("b")), (TxnId(2), row("c"))]);
+        locks.release(TxnId(3), &row("c"));
+        second_has.recv().unwrap().unwrap();
+        locks.release(TxnId(2), &row("b"));
+        locks.release(TxnId(2), &row("c"));
+        first_has.recv().unwrap().unwrap();
+        first.join().unwrap();
+        second.join().unwrap();
+    }
+
+    #[test]
+    fn a_wait_ends_with_a_cancel_and_leaves_the_queue() {
+        let locks = table();
+        take(&locks, 1, "a", LockMode::Shared).unwrap();
+        let cancel = Arc::new(Cancel::new());
+        let (shared, theirs) = (Arc::clone(&locks), Arc::clone(&cancel));
+        let waits = Box::new(move || {
+            let failure = shared.acquire(&request(2, row("a"), LockMode::Exclusive, &theirs));
+            assert!(matches!(failure, Err(LockFailure::Cancelled(_))));
+        });
+        let task = ThreadSpawner::new().spawn("waiter", waits).unwrap();
+        while !locks.waiting.lock().contains_key(&TxnId(2)) {
+            std::thread::yield_now();
+        }
+        let (reader, read) = take_later(&locks, 3, "a", LockMode::Shared);
+        cancel.cancel();
+        task.join().unwrap();
+        read.recv().unwrap().unwrap();
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time() {
+        let clock = SimClock::new();
+        let locks = Arc::new(LockTable::new(Arc::new(clock.clone())));
+        take(&locks, 1, "a", LockMode::Exclusive).unwrap();
+        let shared = Arc::clone(&locks);
+        let waits = Box::new(move || {
+            let cancel = Arc::new(Cancel::new());
+            let wanted = request(2, row("a"), LockMode::Exclusive, &cancel);
+            let failure = shared.acquire(&LockRequest { timeout: Some(Duration::from_secs(5)), ..wanted });
+            assert!(matches!(failure, Err(LockFailure::TimedOut)));
+        });
+        let task = ThreadSpawner::new().spawn("waiter", waits).unwrap();
+        while !task.is_finished() {
+            clock.sleep(Duration::from_secs(1));
+        }
+        task.join().unwrap();
+        locks.release(TxnId(1), &row("a"));
+        assert_eq!(locks.len(), 0);
+    }
+
+    /// Many threads, few keys, locks taken in any order: everyone gets through or is told of a deadlock, and nothing is
+    /// left behind.
+    #[test]
+    fn a_scramble_comes_to_an_end() {
+        let locks = table();
+        let (ids, taken) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
+        let scramble = |seed: u64| {
+            let (locks, ids, taken) = (Arc::clone(&locks), Arc::clone(&ids), Arc::clone(&taken));
+            Box::new(move || {
+                let mut random = seed;
+                let cancel = Arc::new(Cancel::new());
+                for _ in 0..300 {
+                    let txn = ids.fetch_add(1, Ordering::Relaxed);
+                    let mut held = Vec::new();
+                    for _ in 0..3 {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        let key = ["a", "b", "c", "d"][(random >> 33) as usize % 4];
+                        let mode = if random >> 60 & 1 == 0 { LockMode::Shared } else { LockMode::Exclusive };
+                        match locks.acquire(&request(txn, row(key), mode, &cancel)) {
+                            Ok(Acquired::New) => held.push(row(key)),
+                            Ok(Acquired::Held) => {}
+                            Err(LockFailure::Deadlock(_)) => break,
+                            Err(failure) => panic!("{failure:?}"),
+                        }
+                        taken.fetch_add(1, Ordering::Relaxed);
+                    }
+                    for resource in held {
+                        locks.release(TxnId(txn), &resource);
+                    }
+                }
+            })
+        };
+        let spawner = ThreadSpawner::new();
+        let tasks: Vec<_> = (0..8).map(|seed| spawner.spawn("scrambler", scramble(seed)).unwrap()).collect();
+        for task in tasks {
+            task.join().unwrap();
+        }
+        assert_eq!(locks.len(), 0);
+        assert!(locks.waiting.lock().is_empty());
+        assert!(taken.load(Ordering::Relaxed) > 1_000);
+    }
+}

@@ -61,6 +61,16 @@ impl WriteSet {
         }
     }
 
+    /// Forgets every change of a tree that nobody else has ever seen.
+    pub(crate) fn forget(&mut self, tree: TreeId) {
+        let Some(changes) = self.trees.remove(&tree) else { return };
+        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        for (key, change) in &changes {
+            let freed = key.len() + size(&change.after) + size(&change.before) + ENTRY_OVERHEAD_BYTES;
+            self.bytes = self.bytes.saturating_sub(freed);
+        }
+    }
+
     /// About how much memory the changes take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -114,5 +124,8 @@ mod tests {
         let five = writes.bytes();
         writes.put(TreeId(7), Bytes::from_static(b"k"), None, bytes("1"));
         assert_eq!(writes.bytes(), five - 4);
+        writes.forget(TreeId(7));
+        assert_eq!(writes.bytes(), 0);
+        assert!(writes.is_empty());
     }
 }
