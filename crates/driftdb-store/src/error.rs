@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use driftdb_types::{CodecError, Error, SqlState};
+use driftdb_types::{Error, SqlState};
 
 /// Why the store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,6 +15,15 @@ pub enum StoreError {
         /// What was being done: "writing", "opening".
         what: &'static str,
         /// To which file.
+        path: PathBuf,
+        /// What the disk said.
+        source: Arc<io::Error>,
+    },
+    /// The disk could not say that bytes are durable. What is, is unknown; nothing more is written until the store is
+    /// opened again.
+    #[error("syncing {}: {source}; nothing more is written until the database is started again", path.display())]
+    Sync {
+        /// The file or directory.
         path: PathBuf,
         /// What the disk said.
         source: Arc<io::Error>,
@@ -61,18 +70,18 @@ impl StoreError {
         StoreError::Io { what, path: path.to_owned(), source: Arc::new(source) }
     }
 
-    pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> StoreError {
-        StoreError::Damaged { path: path.to_owned(), what: what.into() }
+    pub(crate) fn sync(path: &Path, source: io::Error) -> StoreError {
+        StoreError::Sync { path: path.to_owned(), source: Arc::new(source) }
     }
 
-    pub(crate) fn codec(path: &Path, error: &CodecError) -> StoreError {
-        StoreError::damaged(path, error.to_string())
+    pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> StoreError {
+        StoreError::Damaged { path: path.to_owned(), what: what.into() }
     }
 
     /// Whether the cause is a full disk.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            StoreError::Io { source, .. } => {
+            StoreError::Io { source, .. } | StoreError::Sync { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             StoreError::NoRoom { cause: Some(cause), .. } | StoreError::FlushFails(cause) => cause.is_disk_full(),
@@ -86,7 +95,7 @@ impl From<StoreError> for Error {
         let full = error.is_disk_full();
         let state = match &error {
             _ if full => SqlState::DISK_FULL,
-            StoreError::Io { .. } | StoreError::FlushFails(_) => SqlState::IO_ERROR,
+            StoreError::Io { .. } | StoreError::Sync { .. } | StoreError::FlushFails(_) => SqlState::IO_ERROR,
             StoreError::Damaged { .. } | StoreError::Format { .. } => SqlState::DATA_CORRUPTED,
             StoreError::NoRoom { .. } => SqlState::OUT_OF_MEMORY,
             StoreError::Closed => SqlState::CANNOT_CONNECT_NOW,

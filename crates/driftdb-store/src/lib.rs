@@ -17,9 +17,12 @@
 //! *Invariants of absence.* Nothing here knows a transaction, a lock or the commit log; nothing above knows redb or
 //! Parquet files.
 
+mod base;
 mod batch;
 mod check;
+mod compaction;
 mod error;
+mod flush;
 mod history;
 mod memtable;
 mod options;

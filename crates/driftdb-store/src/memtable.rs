@@ -216,7 +216,7 @@ impl Memtable {
 
     /// Whether a tree has no entry within a range.
     fn is_empty_range(&self, tree: TreeId, range: &KeyRange) -> bool {
-        range_is_empty(range)
+        range.is_empty()
             || self.entries(tree, range.start.as_ref().map(Vec::as_slice), range.end.as_ref().map(Vec::as_slice))
                 .next()
                 .is_none()
@@ -232,15 +232,6 @@ impl Memtable {
             lower = Bound::Included(Position::before(TreeId(next), &[]));
         }
         trees
-    }
-}
-
-/// Whether no key can be in the range; the maps refuse to be asked for such a one.
-pub(crate) fn range_is_empty(range: &KeyRange) -> bool {
-    match (&range.start, &range.end) {
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-        (Bound::Included(start), Bound::Included(end)) => start > end,
-        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => start >= end,
     }
 }
 
@@ -306,6 +297,11 @@ impl MemCursor {
         self.chunk.front()
     }
 
+    /// Takes what `peek` showed, if that is of this key.
+    pub(crate) fn take(&mut self, key: &[u8]) -> Option<MemItem> {
+        if self.peek()?.key == key { self.chunk.pop_front() } else { None }
+    }
+
     /// Takes what `peek` showed.
     pub(crate) fn next(&mut self) -> Option<MemItem> {
         self.peek()?;
@@ -328,7 +324,7 @@ impl MemCursor {
             Some(last) if !complete => {
                 let bound = Bound::Excluded(last.key.to_vec());
                 if self.reverse { self.range.end = bound } else { self.range.start = bound }
-                self.exhausted = range_is_empty(&self.range);
+                self.exhausted = self.range.is_empty();
             }
             _ => self.exhausted = true,
         }

@@ -1,16 +1,39 @@
-//! The store: one writer's memtable, the views published from it, and what moves versions down in the background.
+//! The store: one writer's memtable, the views published from it, and what moves versions down.
+//!
+//! | lock | serialises |
+//! |---|---|
+//! | `state` | the writer's apply and publish with a flush or compaction installing its result; held for microseconds |
+//! | `writing` | whoever writes the base: one flush or one compaction's commit at a time |
+//! | `compacting` | compactions |
+//!
+//! Taken in the order `compacting`, `writing`, `state`. Readers take none: they load the view.
+//!
+//! *When something fails.* A flush or a compaction that fails leaves everything as it was, and is tried again. Whether a
+//! failed redb commit happened after all is not known from the error; so before the next write the store looks
+//! ([`Shared::settle`]) and goes on from what it finds. Only a failed *sync* is final: what is durable is then unknown,
+//! commits are refused with the cause until the store is opened again, and what is visible stays readable.
 
-use std::path::Path;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use driftdb_env::Env;
-use driftdb_types::Stamp;
-use parking_lot::Mutex;
+use driftdb_env::{Disk, Env, TaskHandle};
+use driftdb_types::TreeId;
+use parking_lot::{Condvar, Mutex};
 
+use crate::base::{Base, BaseSnapshot, Committed};
+use crate::compaction::{self, CompactTo};
+use crate::flush::FlushTo;
+use crate::history::{Manifest, Segment, SegmentCache, segment_file_name};
 use crate::memtable::Memtable;
-use crate::{Checkpoint, CommitBatch, Result, SchemaSource, StoreOptions, StoreView};
+use crate::{Checkpoint, CommitBatch, Result, SchemaSource, StoreError, StoreOptions, StoreView};
+
+mod background;
+
+pub(crate) const HISTORY_DIR: &str = "history";
 
 /// The store. A clone is another handle of the same.
 #[derive(Clone)]
@@ -19,45 +42,175 @@ pub struct Store {
 }
 
 struct Shared {
+    env: Env,
+    options: StoreOptions,
+    history_dir: PathBuf,
+    schemas: Arc<dyn SchemaSource>,
+    base: Arc<Base>,
+    cache: Arc<SegmentCache>,
     view: ArcSwap<StoreView>,
-    active: Mutex<Memtable>,
+    state: Mutex<State>,
+    /// A memtable was sealed or flushed, or the background is to stop.
+    changed: Condvar,
+    writing: Mutex<Writing>,
+    compacting: Mutex<()>,
+    next_segment: AtomicU64,
+    background: Mutex<Vec<TaskHandle>>,
+}
+
+struct State {
+    active: Memtable,
+    /// The active memtable as of the last publication.
+    visible: Memtable,
+    /// Newest first.
+    sealed: VecDeque<Memtable>,
+    base: BaseSnapshot,
+    failure: Option<Failure>,
+    stopping: bool,
+    /// Counts the flushes: a compaction may be due after each.
+    flushes: u64,
+    on_checkpoint: Option<Arc<dyn Fn(Checkpoint) + Send + Sync>>,
+}
+
+/// Flushes fail.
+struct Failure {
+    /// When they began to, on the monotonic clock.
+    since: Duration,
+    error: Arc<StoreError>,
+}
+
+/// What only the writer of the base touches.
+#[derive(Default)]
+struct Writing {
+    /// A write failed, and what it left is not known yet.
+    unsettled: bool,
+    /// Files of writes that failed: no one's, unless the manifest turns out to name them.
+    undecided: Vec<PathBuf>,
+    /// Segments that the manifest names no more, but some view may still read.
+    obsolete: Vec<Arc<Segment>>,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").finish_non_exhaustive()
+        f.debug_struct("Store").field("view", &self.view()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn publish(&mut self) {
+        self.visible = self.active.clone();
+    }
+
+    fn seal(&mut self) {
+        if !self.active.is_empty() {
+            self.sealed.push_front(std::mem::take(&mut self.active));
+            self.visible = Memtable::default();
+        }
+    }
+
+    fn view(&self, cache: &Arc<SegmentCache>) -> Arc<StoreView> {
+        let memtables = std::iter::once(&self.visible).chain(&self.sealed).cloned().collect();
+        Arc::new(StoreView::new(memtables, self.base.clone(), Arc::clone(cache)))
     }
 }
 
 impl Store {
-    /// Opens the store in `dir`, making an empty one where there is none. The caller holds the directory's lock.
-    pub fn open(_env: Env, _dir: &Path, _options: StoreOptions, _schemas: Arc<dyn SchemaSource>) -> Result<Store> {
-        let view = ArcSwap::from_pointee(StoreView::new(Stamp::ZERO, Vec::new()));
-        Ok(Store { shared: Arc::new(Shared { view, active: Mutex::default() }) })
+    /// Opens the store in `dir`, making an empty one where there is none. The caller holds the directory's lock, and
+    /// applies the commits after [`Store::checkpoint`] again.
+    pub fn open(env: Env, dir: &Path, options: StoreOptions, schemas: Arc<dyn SchemaSource>) -> Result<Store> {
+        let history_dir = dir.join(HISTORY_DIR);
+        env.disk.create_dir_all(&history_dir).map_err(|error| StoreError::io("creating", &history_dir, error))?;
+        let base = Arc::new(Base::open(Arc::clone(&env.disk), dir, options.cache_bytes)?);
+        let committed = base.committed()?;
+        let segments = committed.segments.iter().cloned().map(|meta| Arc::new(Segment::new(meta, &history_dir)));
+        let manifest = Manifest::new(segments);
+        clear_orphans(&env.disk, &history_dir, &manifest)?;
+        let base_snapshot =
+            BaseSnapshot { checkpoint: committed.checkpoint, manifest, rows: base.rows(committed.checkpoint)? };
+        let cache = Arc::new(SegmentCache::new(Arc::clone(&env.disk), options.history_cache_bytes));
+        let state = State {
+            active: Memtable::default(),
+            visible: Memtable::default(),
+            sealed: VecDeque::new(),
+            base: base_snapshot,
+            failure: None,
+            stopping: false,
+            flushes: 0,
+            on_checkpoint: None,
+        };
+        let shared = Shared {
+            view: ArcSwap::new(state.view(&cache)),
+            env,
+            options,
+            history_dir,
+            schemas,
+            base,
+            cache,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            writing: Mutex::default(),
+            compacting: Mutex::default(),
+            next_segment: AtomicU64::new(committed.next_segment),
+            background: Mutex::default(),
+        };
+        Ok(Store { shared: Arc::new(shared) })
     }
 
     /// Up to where everything is durable here.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::ZERO
+        self.view().checkpoint()
     }
 
     /// Takes a commit's changes into the active memtable; readers see them after [`Store::publish`]. One caller only,
     /// in stamp order. A commit at or before the checkpoint (read again at recovery) is ignored.
     pub fn apply(&self, commit: &CommitBatch<'_>) {
-        self.shared.active.lock().apply(commit);
+        let mut state = self.shared.state.lock();
+        if commit.stamp.seq > state.base.checkpoint.stamp.seq {
+            state.active.apply(commit);
+        }
     }
 
     /// Makes every applied commit visible.
     pub fn publish(&self) {
-        let active = self.shared.active.lock().clone();
-        self.shared.view.store(Arc::new(StoreView::new(active.last(), vec![active])));
+        let mut state = self.shared.state.lock();
+        state.publish();
+        if state.active.bytes() >= self.shared.options.memtable_bytes {
+            state.seal();
+            self.shared.changed.notify_all();
+        }
+        let view = state.view(&self.shared.cache);
+        self.shared.view.store(view);
     }
 
-    /// Waits while too many sealed memtables wait for their flush. Fails when none was flushed within `timeout`, or when
-    /// the flush has been failing for longer than [`StoreOptions::error_grace`]: commits are then to be refused with
-    /// this error.
-    pub fn wait_for_room(&self, _timeout: Duration) -> Result<()> {
-        Ok(())
+    /// Waits while too many sealed memtables wait for their flush; to be called before a commit is taken on. Fails when
+    /// there was no room within `timeout`, when the flush has been failing for longer than
+    /// [`StoreOptions::error_grace`], or at once when a sync failed: the commit is then to be refused with this error.
+    pub fn wait_for_room(&self, timeout: Duration) -> Result<()> {
+        /// How long to rest between two looks.
+        const LOOK: Duration = Duration::from_millis(2);
+        let clock = &self.shared.env.clock;
+        let deadline = clock.monotonic().saturating_add(timeout);
+        loop {
+            let now = clock.monotonic();
+            {
+                let state = self.shared.state.lock();
+                if let Some(failure) = &state.failure
+                    && (self.shared.base.sync_failed()
+                        || now.saturating_sub(failure.since) >= self.shared.options.error_grace)
+                {
+                    return Err(StoreError::FlushFails(Arc::clone(&failure.error)));
+                }
+                let sealed = state.sealed.len();
+                if sealed < self.shared.options.sealed_max {
+                    return Ok(());
+                }
+                if now >= deadline {
+                    let cause = state.failure.as_ref().map(|failure| Arc::clone(&failure.error));
+                    return Err(StoreError::NoRoom { sealed, cause });
+                }
+            }
+            clock.sleep(LOOK);
+        }
     }
 
     /// What is visible now. Takes no lock.
@@ -65,21 +218,261 @@ impl Store {
         self.shared.view.load_full()
     }
 
-    /// Seals the active memtable and flushes everything sealed, before it returns. Whether there was anything.
+    /// Seals the active memtable (publishing it first) and flushes everything sealed, before it returns. Whether there
+    /// was anything.
     pub fn flush(&self) -> Result<bool> {
-        Ok(false)
+        {
+            let mut state = self.shared.state.lock();
+            state.publish();
+            state.seal();
+            let view = state.view(&self.shared.cache);
+            self.shared.view.store(view);
+        }
+        let mut any = false;
+        while self.shared.flush_oldest()? {
+            any = true;
+        }
+        Ok(any)
     }
 
     /// Makes one compaction, if one is due. Whether one was.
     pub fn compact(&self) -> Result<bool> {
-        Ok(false)
+        self.shared.compact()
+    }
+}
+
+/// Removes the files in the history directory that the manifest does not name; misses those it does.
+fn clear_orphans(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<()> {
+    let mut live: std::collections::HashSet<String> =
+        manifest.segments().map(|segment| segment.meta.file_name()).collect();
+    for name in disk.list(dir).map_err(|error| StoreError::io("listing", dir, error))? {
+        if !live.remove(&name) {
+            let path = dir.join(name);
+            disk.remove(&path).map_err(|error| StoreError::io("removing", &path, error))?;
+        }
+    }
+    match live.into_iter().min() {
+        Some(missing) => Err(StoreError::damaged(&dir.join(missing), "it is missing, but the manifest names it")),
+        None => Ok(()),
+    }
+}
+
+impl Shared {
+    fn new_segment(&self) -> u64 {
+        self.next_segment.fetch_add(1, Ordering::AcqRel)
     }
 
-    /// Starts the threads that flush and compact. After each checkpoint `on_checkpoint` is called, on one of them.
-    pub fn start_background(&self, _on_checkpoint: Arc<dyn Fn(Checkpoint) + Send + Sync>) -> Result<()> {
+    /// Flushes the oldest sealed memtable. Whether there was one.
+    fn flush_oldest(&self) -> Result<bool> {
+        let mut writing = self.writing.lock();
+        let result = self.settle(&mut writing).and_then(|()| {
+            let oldest = self.state.lock().sealed.back().cloned();
+            let Some(table) = oldest else { return Ok(false) };
+            self.flush_table(&mut writing, &table).map(|()| true)
+        });
+        match &result {
+            Ok(_) => self.state.lock().failure = None,
+            Err(error) => {
+                tracing::error!(%error, "a flush failed");
+                self.note_failure(error);
+                // Free what the attempt left, now rather than at the next one; if that fails, then.
+                if let Err(error) = self.settle(&mut writing) {
+                    tracing::warn!(%error, "the failed flush is not settled yet");
+                }
+            }
+        }
+        drop(writing);
+        self.changed.notify_all();
+        if matches!(result, Ok(true)) {
+            let (hook, checkpoint) = {
+                let state = self.state.lock();
+                (state.on_checkpoint.clone(), state.base.checkpoint)
+            };
+            if let Some(hook) = hook {
+                hook(checkpoint);
+            }
+        }
+        result
+    }
+
+    fn flush_table(&self, writing: &mut Writing, table: &Memtable) -> Result<()> {
+        let files = std::cell::RefCell::new(Vec::new());
+        let result = self.flush_into_base(table, &|tree| {
+            let number = self.new_segment();
+            files.borrow_mut().push(self.history_dir.join(segment_file_name(tree, number)));
+            number
+        });
+        self.finish_write(writing, result, files.into_inner())
+    }
+
+    fn flush_into_base(&self, table: &Memtable, next_segment: &dyn Fn(TreeId) -> u64) -> Result<()> {
+        let write = self.base.begin_write()?;
+        let flush = FlushTo {
+            disk: &self.env.disk,
+            history_dir: &self.history_dir,
+            schemas: self.schemas.as_ref(),
+            next_segment,
+        };
+        let segments = flush.run(table, &mut write.rows()?)?;
+        write.set_checkpoint(&Checkpoint { stamp: table.last(), lsn: table.end_lsn() })?;
+        write.edit_manifest(&[], &segments, self.next_segment.load(Ordering::Acquire))?;
+        write.commit()
+    }
+
+    fn compact(&self) -> Result<bool> {
+        let _compacting = self.compacting.lock();
+        let manifest = self.state.lock().base.manifest.clone();
+        let Some((tree, segments)) = compaction::pick(&manifest, &self.options) else { return Ok(false) };
+        drop(manifest);
+        let number = self.new_segment();
+        let file = self.history_dir.join(segment_file_name(tree, number));
+        let compact = CompactTo {
+            disk: &self.env.disk,
+            history_dir: &self.history_dir,
+            schemas: self.schemas.as_ref(),
+            cache: &self.cache,
+            number,
+        };
+        // The merging goes on beside flushes; only the commit takes turns with them.
+        let merged = compact.run(tree, &segments);
+        let removed: Vec<u64> = segments.iter().map(|segment| segment.meta.number).collect();
+        drop(segments);
+        let mut writing = self.writing.lock();
+        let result = merged.and_then(|meta| {
+            self.settle(&mut writing)?;
+            let write = self.base.begin_write()?;
+            write.edit_manifest(&removed, &[meta], self.next_segment.load(Ordering::Acquire))?;
+            write.commit()
+        });
+        let result = self.finish_write(&mut writing, result, vec![file]);
+        if let Err(error) = &result {
+            tracing::error!(%error, "a compaction failed");
+            if self.base.sync_failed() {
+                self.note_failure(error);
+            }
+            if let Err(error) = self.settle(&mut writing) {
+                tracing::warn!(%error, "the failed compaction is not settled yet");
+            }
+        }
+        result.map(|()| true)
+    }
+
+    /// After a write of the base: installs what it committed, or notes that it failed, with the files it had begun.
+    fn finish_write(&self, writing: &mut Writing, result: Result<()>, files: Vec<PathBuf>) -> Result<()> {
+        let result = result.and_then(|()| self.install(writing, self.base.committed()?));
+        if let Err(error) = &result {
+            if matches!(error, StoreError::Sync { .. }) {
+                self.base.note_sync_failure();
+            }
+            writing.unsettled = true;
+            writing.undecided.extend(files);
+        }
+        result
+    }
+
+    /// Finds out what failed writes left, and cleans up after them.
+    fn settle(&self, writing: &mut Writing) -> Result<()> {
+        if !writing.unsettled {
+            return Ok(());
+        }
+        if self.base.sync_failed() {
+            return Err(self.base.sync_failure());
+        }
+        self.base.recover_from_failure(None)?;
+        let committed = self.base.committed()?;
+        let known: Vec<u64> = {
+            let state = self.state.lock();
+            let numbers = state.base.manifest.segments().map(|segment| segment.meta.number);
+            if state.base.checkpoint == committed.checkpoint { numbers.collect() } else { Vec::new() }
+        };
+        let found: Vec<u64> = committed.segments.iter().map(|segment| segment.number).collect();
+        let live: std::collections::HashSet<String> = committed.segments.iter().map(|meta| meta.file_name()).collect();
+        if sorted(known) != sorted(found) || committed.checkpoint != self.checkpoint() {
+            // The commit that reported an error did happen, as this process sees the file. Before anything is built on it
+            // it has to be durable: another commit, whose sync succeeds, makes it so.
+            let write = self.base.begin_write()?;
+            write.set_checkpoint(&committed.checkpoint)?;
+            write.commit()?;
+            self.install(writing, committed)?;
+        }
+        for path in std::mem::take(&mut writing.undecided) {
+            let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| live.contains(name));
+            if !named
+                && let Err(error) = self.env.disk.remove(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "cannot remove the file of a failed write");
+                writing.undecided.push(path);
+            }
+        }
+        writing.unsettled = false;
         Ok(())
     }
 
-    /// Ends the background threads and waits for them. A flush under way is finished first.
-    pub fn stop_background(&self) {}
+    fn checkpoint(&self) -> Checkpoint {
+        self.state.lock().base.checkpoint
+    }
+
+    /// Makes what the base holds now what new views are made of.
+    fn install(&self, writing: &mut Writing, committed: Committed) -> Result<()> {
+        let (old_manifest, old_checkpoint, old_rows) = {
+            let state = self.state.lock();
+            (state.base.manifest.clone(), state.base.checkpoint, Arc::clone(&state.base.rows))
+        };
+        let rows =
+            if committed.checkpoint == old_checkpoint { old_rows } else { self.base.rows(committed.checkpoint)? };
+        let known: std::collections::HashMap<u64, &Arc<Segment>> =
+            old_manifest.segments().map(|segment| (segment.meta.number, segment)).collect();
+        let segments = committed.segments.into_iter().map(|meta| match known.get(&meta.number) {
+            Some(segment) => Arc::clone(segment),
+            None => Arc::new(Segment::new(meta, &self.history_dir)),
+        });
+        let manifest = Manifest::new(segments);
+        let live: std::collections::HashSet<u64> = manifest.segments().map(|segment| segment.meta.number).collect();
+        writing.obsolete.extend(old_manifest.segments().filter(|segment| !live.contains(&segment.meta.number)).cloned());
+        drop(old_manifest);
+        {
+            let mut state = self.state.lock();
+            state.sealed.retain(|table| table.last() > committed.checkpoint.stamp);
+            if committed.checkpoint != old_checkpoint {
+                state.flushes += 1;
+            }
+            state.base = BaseSnapshot { checkpoint: committed.checkpoint, manifest, rows };
+            let view = state.view(&self.cache);
+            self.view.store(view);
+        }
+        self.reap(writing);
+        Ok(())
+    }
+
+    /// Removes the files of obsolete segments that no view reads any more.
+    fn reap(&self, writing: &mut Writing) {
+        writing.obsolete.retain(|segment| {
+            // Nobody can take a new reference: the manifest of new views does not have it.
+            if Arc::strong_count(segment) > 1 {
+                return true;
+            }
+            self.cache.forget(segment.meta.number);
+            match self.env.disk.remove(&segment.path) {
+                Ok(()) => false,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+                Err(error) => {
+                    tracing::warn!(path = %segment.path.display(), %error, "cannot remove an obsolete history segment");
+                    true
+                }
+            }
+        });
+    }
+
+    fn note_failure(&self, error: &StoreError) {
+        let now = self.env.clock.monotonic();
+        let mut state = self.state.lock();
+        let since = state.failure.as_ref().map_or(now, |failure| failure.since);
+        state.failure = Some(Failure { since, error: Arc::new(error.clone()) });
+    }
+}
+
+fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {
+    numbers.sort_unstable();
+    numbers
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use driftdb_types::{CommitSeq, KeyRange, TreeId};
 use serde::{Deserialize, Serialize};
 
+use crate::Period;
+
 /// What the manifest says of one history segment. Every bound is inclusive and is that of some row in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentMeta {
@@ -15,6 +17,8 @@ pub(crate) struct SegmentMeta {
     pub(crate) tree: TreeId,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    /// CRC32C of the whole file.
+    pub(crate) crc: u32,
     #[serde(with = "hex")]
     pub(crate) key_min: Vec<u8>,
     #[serde(with = "hex")]
@@ -33,8 +37,8 @@ impl SegmentMeta {
         file_name(self.tree, self.number)
     }
 
-    /// Whether the segment may hold a key of the range.
-    pub(crate) fn overlaps(&self, range: &KeyRange) -> bool {
+    /// Whether the segment may hold a version of a key of the range that belongs to the period.
+    pub(crate) fn may_hold(&self, range: &KeyRange, period: Period) -> bool {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let after_start = match &range.start {
             Included(start) => self.key_max >= *start,
@@ -46,7 +50,12 @@ impl SegmentMeta {
             Excluded(end) => self.key_min < *end,
             Unbounded => true,
         };
-        after_start && before_end
+        let in_period = match period {
+            Period::All => true,
+            Period::Overlaps { start, end } => self.from_min < end && self.to_max > start,
+            Period::ContainedIn { start, end } => self.from_max >= start && self.to_min <= end,
+        };
+        after_start && before_end && in_period
     }
 }
 

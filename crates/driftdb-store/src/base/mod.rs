@@ -1,0 +1,507 @@
+//! The base: one redb file with the current version of every row as of the checkpoint, and the manifest.
+//!
+//! Two tables. `rows`: tree (u32, big-endian) ++ key → stamp (seq u64, time i64, little-endian) ++ payload. `meta`: the
+//! format's version, the checkpoint, and the manifest, one entry a history segment. One durable redb commit changes all
+//! of them together, and that is the only commit point of the layer: a flush or a compaction happened if and only if
+//! its redb commit did.
+//!
+//! redb closes itself for good after the first failed write: every later read that needs the file is refused too. So
+//! that a full disk does not take the readers along, the file is then opened anew, and the snapshots of the current
+//! checkpoint go on with the new handle (what they see is the last commit, in either).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use driftdb_env::{Disk, OpenOptions};
+use driftdb_types::{KeyRange, Stamp, TreeId};
+use parking_lot::Mutex;
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use crate::history::{Manifest, SegmentMeta};
+use crate::{Checkpoint, Result, StoreError};
+
+/// The name of the base's file in the store's directory.
+pub(crate) const FILE_NAME: &str = "base.redb";
+pub(crate) const ROWS: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("rows");
+pub(crate) const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
+const META_FORMAT: &str = "format";
+const META_CHECKPOINT: &str = "checkpoint";
+const META_NEXT_SEGMENT: &str = "next_segment";
+const META_SEGMENT_PREFIX: &str = "segment/";
+/// The version of the base's and the history's layout.
+pub(crate) const FORMAT: u32 = 1;
+
+mod backend;
+mod codec;
+
+use backend::{Backend, Gate};
+pub(crate) use codec::{decode_key, decode_value, encode_key};
+use codec::{encode_range, encode_value};
+
+/// A current row of the base.
+#[derive(Clone, Debug)]
+pub(crate) struct BaseRow {
+    pub(crate) from: Stamp,
+    pub(crate) payload: Bytes,
+}
+
+type RowsTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+type RowsRange = redb::Range<'static, &'static [u8], &'static [u8]>;
+
+/// What one opening of the file gave; later ones have higher generations.
+struct Opened {
+    database: Database,
+    gate: Arc<Gate>,
+    generation: u64,
+}
+
+/// What one redb commit left.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) segments: Vec<SegmentMeta>,
+    pub(crate) next_segment: u64,
+}
+
+/// The base file, opened.
+pub(crate) struct Base {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    cache_bytes: usize,
+    /// `None` when it could not be opened again after a failure.
+    opened: Mutex<Option<Opened>>,
+    generations: AtomicU64,
+    /// The rows that new views are given.
+    current: Mutex<Weak<BaseRows>>,
+    /// A sync failed: what is durable is unknown until the file was read by a new process.
+    sync_failed: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Base").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Base {
+    /// Opens the base in `dir`, making an empty one when there is none.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: usize) -> Result<Base> {
+        let path = dir.join(FILE_NAME);
+        let fresh = !disk.exists(&path).map_err(|error| StoreError::io("looking for", &path, error))?;
+        let base = Base {
+            disk,
+            path,
+            cache_bytes,
+            opened: Mutex::new(None),
+            generations: AtomicU64::new(0),
+            current: Mutex::default(),
+            sync_failed: Arc::default(),
+        };
+        let opened = base.open_file()?;
+        if fresh {
+            base.disk.sync_dir(dir).map_err(|error| StoreError::io("creating", &base.path, error))?;
+        }
+        base.initialise(&opened.database)?;
+        *base.opened.lock() = Some(opened);
+        Ok(base)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a sync of the file failed, so that it must not be written any more.
+    pub(crate) fn sync_failed(&self) -> bool {
+        self.sync_failed.load(Ordering::Acquire)
+    }
+
+    /// From now on the file must not be written.
+    pub(crate) fn note_sync_failure(&self) {
+        self.sync_failed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn sync_failure(&self) -> StoreError {
+        StoreError::sync(&self.path, io::Error::other("an earlier sync failed"))
+    }
+
+    pub(crate) fn error(&self, error: impl Into<redb::Error>) -> StoreError {
+        redb_error(&self.path, error)
+    }
+
+    fn open_file(&self) -> Result<Opened> {
+        let file = self
+            .disk
+            .open(&self.path, OpenOptions::CREATE)
+            .map_err(|error| StoreError::io("opening", &self.path, error))?;
+        let gate = Arc::new(Gate::new(file, Arc::clone(&self.sync_failed)));
+        let database = Database::builder()
+            .set_cache_size(self.cache_bytes)
+            .create_with_backend(Backend(Arc::clone(&gate)))
+            .map_err(|error| self.error(error))?;
+        Ok(Opened { database, gate, generation: self.generations.fetch_add(1, Ordering::AcqRel) })
+    }
+
+    /// Makes the tables of a new file; checks the format of an old one.
+    fn initialise(&self, database: &Database) -> Result<()> {
+        let mut write = database.begin_write().map_err(|error| self.error(error))?;
+        write.set_quick_repair(true);
+        let found = {
+            let mut meta = write.open_table(META).map_err(|error| self.error(error))?;
+            let found = meta.get(META_FORMAT).map_err(|error| self.error(error))?.map(|value| value.value().to_vec());
+            if found.is_none() {
+                write.open_table(ROWS).map_err(|error| self.error(error))?;
+                meta.insert(META_FORMAT, FORMAT.to_le_bytes().as_slice()).map_err(|error| self.error(error))?;
+            }
+            found
+        };
+        let Some(found) = found else { return write.commit().map_err(|error| self.error(error)) };
+        write.abort().map_err(|error| self.error(error))?;
+        let found = <[u8; 4]>::try_from(found.as_slice()).map_or(0, u32::from_le_bytes);
+        if found != FORMAT {
+            return Err(StoreError::Format { path: self.path.clone(), found, known: FORMAT });
+        }
+        Ok(())
+    }
+
+    /// Reads what the last commit left.
+    pub(crate) fn committed(&self) -> Result<Committed> {
+        let read = self.with_database(|database| database.begin_read().map_err(|error| self.error(error)))?;
+        let table = read.open_table(META).map_err(|error| self.error(error))?;
+        read_meta(&self.path, &table)
+    }
+
+    /// The rows as of the last commit, whose checkpoint the caller knows.
+    pub(crate) fn rows(self: &Arc<Self>, checkpoint: Checkpoint) -> Result<Arc<BaseRows>> {
+        let opened = self.opened.lock();
+        let table = self.open_rows(opened.as_ref())?;
+        let rows = Arc::new(BaseRows { table: ArcSwap::from_pointee(table), checkpoint, base: Arc::clone(self) });
+        *self.current.lock() = Arc::downgrade(&rows);
+        Ok(rows)
+    }
+
+    fn open_rows(&self, opened: Option<&Opened>) -> Result<(RowsTable, u64)> {
+        let opened = opened.ok_or_else(|| self.error(redb::Error::PreviousIo))?;
+        let read = opened.database.begin_read().map_err(|error| self.error(error))?;
+        let table = read.open_table(ROWS).map_err(|error| self.error(error))?;
+        Ok((table, opened.generation))
+    }
+
+    fn with_database<T>(&self, use_it: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        let opened = self.opened.lock();
+        let opened = opened.as_ref().ok_or_else(|| self.error(redb::Error::PreviousIo))?;
+        use_it(&opened.database)
+    }
+
+    /// Begins to write. One at a time: flush and compaction take turns.
+    pub(crate) fn begin_write(&self) -> Result<BaseWrite<'_>> {
+        if self.sync_failed() {
+            return Err(self.sync_failure());
+        }
+        self.recover_from_failure(None)?;
+        let mut write = self.with_database(|database| database.begin_write().map_err(|error| self.error(error)))?;
+        write.set_quick_repair(true);
+        Ok(BaseWrite { base: self, write })
+    }
+
+    /// Opens the file anew if its handle (that of `generation`, if given) has failed. Snapshots of the last commit go on
+    /// with the new handle.
+    pub(crate) fn recover_from_failure(&self, generation: Option<u64>) -> Result<()> {
+        let mut slot = self.opened.lock();
+        if let Some(opened) = slot.as_ref()
+            && generation.is_none_or(|generation| generation != opened.generation)
+            && !opened.gate.failed()
+        {
+            return Ok(());
+        }
+        if let Some(old) = slot.take() {
+            old.gate.shut();
+        }
+        let opened = self.open_file()?;
+        if let Some(rows) = self.current.lock().upgrade() {
+            let read = opened.database.begin_read().map_err(|error| self.error(error))?;
+            let meta = read.open_table(META).map_err(|error| self.error(error))?;
+            if read_meta(&self.path, &meta)?.checkpoint == rows.checkpoint {
+                rows.table.store(Arc::new(self.open_rows(Some(&opened))?));
+            }
+        }
+        tracing::warn!(path = %self.path.display(), "opened the base anew after an I/O failure");
+        *slot = Some(opened);
+        Ok(())
+    }
+}
+
+fn read_meta(path: &Path, table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Committed> {
+    let error = |error: redb::StorageError| redb_error(path, error);
+    let bad = |what: &str, error: serde_json::Error| StoreError::damaged(path, format!("{what}: {error}"));
+    let mut committed = Committed { checkpoint: Checkpoint::ZERO, segments: Vec::new(), next_segment: 1 };
+    for entry in table.iter().map_err(error)? {
+        let (key, value) = entry.map_err(error)?;
+        let (key, value) = (key.value(), value.value());
+        if key == META_CHECKPOINT {
+            committed.checkpoint = serde_json::from_slice(value).map_err(|error| bad(key, error))?;
+        } else if key == META_NEXT_SEGMENT {
+            committed.next_segment = serde_json::from_slice(value).map_err(|error| bad(key, error))?;
+        } else if key.starts_with(META_SEGMENT_PREFIX) {
+            committed.segments.push(serde_json::from_slice(value).map_err(|error| bad(key, error))?);
+        }
+    }
+    Ok(committed)
+}
+
+/// One change of the base: all of it happens, or nothing.
+pub(crate) struct BaseWrite<'b> {
+    base: &'b Base,
+    write: WriteTransaction,
+}
+
+impl BaseWrite<'_> {
+    /// The rows, to change them.
+    pub(crate) fn rows(&self) -> Result<BaseRowsWrite<'_>> {
+        let table = self.write.open_table(ROWS).map_err(|error| self.base.error(error))?;
+        Ok(BaseRowsWrite { base: self.base, table })
+    }
+
+    pub(crate) fn set_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.put_meta(META_CHECKPOINT, checkpoint)
+    }
+
+    /// Makes a manifest edit.
+    pub(crate) fn edit_manifest(&self, removed: &[u64], added: &[SegmentMeta], next_segment: u64) -> Result<()> {
+        for number in removed {
+            let mut meta = self.write.open_table(META).map_err(|error| self.base.error(error))?;
+            meta.remove(segment_key(*number).as_str()).map_err(|error| self.base.error(error))?;
+        }
+        for segment in added {
+            self.put_meta(&segment_key(segment.number), segment)?;
+        }
+        self.put_meta(META_NEXT_SEGMENT, &next_segment)
+    }
+
+    fn put_meta(&self, key: &str, value: &impl serde::Serialize) -> Result<()> {
+        let value = serde_json::to_vec(value).map_err(|error| StoreError::Internal(error.to_string()))?;
+        let mut meta = self.write.open_table(META).map_err(|error| self.base.error(error))?;
+        meta.insert(key, value.as_slice()).map_err(|error| self.base.error(error))?;
+        Ok(())
+    }
+
+    /// The commit point. After an error, whether it happened is known only from [`Base::committed`].
+    pub(crate) fn commit(self) -> Result<()> {
+        self.write.commit().map_err(|error| self.base.error(error))
+    }
+}
+
+fn segment_key(number: u64) -> String {
+    format!("{META_SEGMENT_PREFIX}{number:020}")
+}
+
+/// The rows within a [`BaseWrite`].
+pub(crate) struct BaseRowsWrite<'t> {
+    base: &'t Base,
+    table: redb::Table<'t, &'static [u8], &'static [u8]>,
+}
+
+impl BaseRowsWrite<'_> {
+    /// Sets or (with no row) removes a key's row; the one that was there.
+    pub(crate) fn replace(&mut self, full_key: &[u8], row: Option<(Stamp, &[u8])>) -> Result<Option<BaseRow>> {
+        let old = match row {
+            Some((from, payload)) => self.table.insert(full_key, encode_value(from, payload).as_slice()),
+            None => self.table.remove(full_key),
+        };
+        let old = old.map_err(|error| self.base.error(error))?;
+        old.map(|old| decode_row(&self.base.path, full_key, old.value())).transpose()
+    }
+}
+
+fn decode_row(path: &Path, full_key: &[u8], value: &[u8]) -> Result<BaseRow> {
+    let (from, payload) = decode_value(value)
+        .ok_or_else(|| StoreError::damaged(path, format!("the row of key {full_key:02x?} has no stamp")))?;
+    Ok(BaseRow { from, payload: Bytes::copy_from_slice(payload) })
+}
+
+/// The rows as of one checkpoint. Views share it; it keeps the file's pages of that commit from being used again.
+pub(crate) struct BaseRows {
+    table: ArcSwap<(RowsTable, u64)>,
+    checkpoint: Checkpoint,
+    base: Arc<Base>,
+}
+
+impl fmt::Debug for BaseRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BaseRows").field("checkpoint", &self.checkpoint).finish_non_exhaustive()
+    }
+}
+
+/// The base and history as of one redb commit.
+#[derive(Clone, Debug)]
+pub(crate) struct BaseSnapshot {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) manifest: Manifest,
+    pub(crate) rows: Arc<BaseRows>,
+}
+
+impl BaseRows {
+    /// The row of a key.
+    pub(crate) fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<BaseRow>> {
+        let full = encode_key(tree, key);
+        loop {
+            let opened = self.table.load();
+            match opened.0.get(full.as_slice()) {
+                Ok(None) => return Ok(None),
+                Ok(Some(value)) => return decode_row(&self.base.path, &full, value.value()).map(Some),
+                Err(error) => self.recover(error, opened.1)?,
+            }
+        }
+    }
+
+    /// After a failed read: `Ok` when reading again may work, because the file was opened anew.
+    fn recover(&self, error: redb::StorageError, generation: u64) -> Result<()> {
+        if !matches!(error, redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed) {
+            return Err(self.base.error(error));
+        }
+        self.base.recover_from_failure(Some(generation))?;
+        if self.table.load().1 == generation {
+            // This snapshot is older than the commit that the new handle sees.
+            return Err(self.base.error(redb::Error::PreviousIo));
+        }
+        Ok(())
+    }
+}
+
+/// A row that a cursor stands on.
+#[derive(Clone, Debug)]
+pub(crate) struct BaseItem {
+    pub(crate) key: Bytes,
+    pub(crate) from: Stamp,
+    pub(crate) payload: Bytes,
+}
+
+/// How many rows the first and the largest chunk of a cursor have, and how many bytes end one: a point read pays for few
+/// rows, a scan copies many into one allocation.
+const CHUNK_ROWS: (usize, usize) = (8, 512);
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The rows of a tree within a range, in order, copied out by the chunk.
+pub(crate) struct BaseCursor {
+    rows: Arc<BaseRows>,
+    reverse: bool,
+    /// What is left of the range after the chunk.
+    range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    /// The walk over it, and the generation of the table it walks over.
+    walk: Option<(RowsRange, u64)>,
+    chunk: VecDeque<BaseItem>,
+    chunk_rows: usize,
+    exhausted: bool,
+}
+
+impl BaseCursor {
+    pub(crate) fn new(rows: &Arc<BaseRows>, tree: TreeId, range: &KeyRange, reverse: bool) -> BaseCursor {
+        BaseCursor {
+            rows: Arc::clone(rows),
+            reverse,
+            range: encode_range(tree, range),
+            walk: None,
+            chunk: VecDeque::new(),
+            chunk_rows: CHUNK_ROWS.0,
+            exhausted: range.is_empty(),
+        }
+    }
+
+    pub(crate) fn peek(&mut self) -> Result<Option<&BaseItem>> {
+        if self.chunk.is_empty() && !self.exhausted {
+            self.fetch()?;
+        }
+        Ok(self.chunk.front())
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<BaseItem>> {
+        self.peek()?;
+        Ok(self.chunk.pop_front())
+    }
+
+    /// Takes what `peek` showed, if that is of this key.
+    pub(crate) fn take(&mut self, key: &[u8]) -> Result<Option<BaseItem>> {
+        Ok(if self.peek()?.is_some_and(|item| item.key == key) { self.chunk.pop_front() } else { None })
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        loop {
+            let opened = self.rows.table.load_full();
+            match self.read_chunk(&opened) {
+                Ok(()) => break,
+                Err(ChunkError::Damaged(error)) => return Err(error),
+                Err(ChunkError::Storage(error)) => {
+                    self.walk = None;
+                    self.rows.recover(error, opened.1)?;
+                }
+            }
+        }
+        self.chunk_rows = (self.chunk_rows * 2).min(CHUNK_ROWS.1);
+        Ok(())
+    }
+
+    /// Copies the next rows into one allocation that they share.
+    fn read_chunk(&mut self, opened: &(RowsTable, u64)) -> Result<(), ChunkError> {
+        if self.walk.as_ref().is_none_or(|(_, generation)| *generation != opened.1) {
+            let (start, end) = &self.range;
+            let bounds = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
+            self.walk = Some((opened.0.range::<&[u8]>(bounds).map_err(ChunkError::Storage)?, opened.1));
+        }
+        let Some((walk, _)) = &mut self.walk else { return Ok(()) };
+        let mut bytes = Vec::new();
+        let mut found: Vec<(usize, usize, Stamp)> = Vec::with_capacity(self.chunk_rows);
+        let mut complete = false;
+        while found.len() < self.chunk_rows && bytes.len() < CHUNK_BYTES {
+            let next = if self.reverse { walk.next_back() } else { walk.next() };
+            let Some(next) = next else {
+                complete = true;
+                break;
+            };
+            let (key, value) = next.map_err(ChunkError::Storage)?;
+            let (full, value) = (key.value(), value.value());
+            let damaged = || StoreError::damaged(&self.rows.base.path, format!("the entry of key {full:02x?}"));
+            let (_, key) = decode_key(full).ok_or_else(|| ChunkError::Damaged(damaged()))?;
+            let (from, payload) = decode_value(value).ok_or_else(|| ChunkError::Damaged(damaged()))?;
+            bytes.extend_from_slice(key);
+            let key_end = bytes.len();
+            bytes.extend_from_slice(payload);
+            found.push((key_end, bytes.len(), from));
+            if found.len() == self.chunk_rows || bytes.len() >= CHUNK_BYTES {
+                let bound = Bound::Excluded(full.to_vec());
+                if self.reverse { self.range.1 = bound } else { self.range.0 = bound }
+            }
+        }
+        self.exhausted = complete;
+        let bytes = Bytes::from(bytes);
+        let mut start = 0;
+        self.chunk.extend(found.into_iter().map(|(key_end, end, from)| {
+            let item = BaseItem { key: bytes.slice(start..key_end), from, payload: bytes.slice(key_end..end) };
+            start = end;
+            item
+        }));
+        Ok(())
+    }
+}
+
+enum ChunkError {
+    Storage(redb::StorageError),
+    Damaged(StoreError),
+}
+
+/// What redb's error means here.
+pub(crate) fn redb_error(path: &Path, error: impl Into<redb::Error>) -> StoreError {
+    match error.into() {
+        redb::Error::Io(source) => StoreError::io("using", path, source),
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
+            StoreError::io("using", path, io::Error::other("an earlier access to the file failed"))
+        }
+        redb::Error::Corrupted(what) => StoreError::damaged(path, what),
+        other => StoreError::Internal(format!("{}: {other}", path.display())),
+    }
+}

@@ -1,0 +1,90 @@
+//! Flush: a sealed memtable goes down into base and history.
+//!
+//! Of each key, in order: the row that the base holds and every memtable version but the newest are closed, each by the
+//! one after it, and go to the tree's new history segment; the newest takes the row's place in the base, or, if it
+//! is a tombstone, the row is removed.
+//!
+//! ```text
+//!   base   memtable                    history                      base
+//!   a@3    a@7  a@9                →   a[3,7) a[7,9)                a@9
+//!   b@2    b@8 (tombstone)         →   b[2,8) deleted               –
+//!          c@6  c@7 (tombstone)    →   c[6,7) deleted               –
+//! ```
+//!
+//! One pass over the memtable, so memory is bounded by one Parquet row group and redb's write buffer. The segments are
+//! complete and durable before the redb commit that names them, which is the moment the flush happened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use driftdb_env::Disk;
+use driftdb_types::{KeyRange, TreeId};
+
+use crate::base::{BaseRow, BaseRowsWrite, encode_key};
+use crate::history::{SegmentMeta, SegmentWriter};
+use crate::memtable::{MemCursor, MemItem, MemVersion, Memtable, Seek};
+use crate::scan::version_of;
+use crate::{Result, SchemaSource};
+
+/// What a flush needs of the store around it.
+pub(crate) struct FlushTo<'s> {
+    pub(crate) disk: &'s Arc<dyn Disk>,
+    pub(crate) history_dir: &'s Path,
+    pub(crate) schemas: &'s dyn SchemaSource,
+    /// Gives the next segment's number.
+    pub(crate) next_segment: &'s dyn Fn(TreeId) -> u64,
+}
+
+impl FlushTo<'_> {
+    /// Moves everything in `table` into `rows` and new segments; the segments written.
+    pub(crate) fn run(&self, table: &Memtable, rows: &mut BaseRowsWrite<'_>) -> Result<Vec<SegmentMeta>> {
+        let mut segments = Vec::new();
+        for tree in table.trees() {
+            let mut segment = None;
+            let Some(mut cursor) = MemCursor::new(table, tree, &KeyRange::all(), Seek::Versions, false) else { continue };
+            while let Some(item) = cursor.next() {
+                self.flush_key(tree, item, rows, &mut segment)?;
+            }
+            if let Some(segment) = segment {
+                segments.push(segment.finish()?);
+            }
+        }
+        Ok(segments)
+    }
+
+    fn flush_key(
+        &self,
+        tree: TreeId,
+        item: MemItem,
+        rows: &mut BaseRowsWrite<'_>,
+        segment: &mut Option<SegmentWriter>,
+    ) -> Result<()> {
+        let MemItem { key, versions, .. } = item;
+        let Some(newest) = versions.last() else { return Ok(()) };
+        let full_key = encode_key(tree, &key);
+        let row = newest.payload.as_ref().map(|payload| (newest.from, payload.as_ref()));
+        let superseded = rows.replace(&full_key, row)?;
+        let mut older = superseded.map(|BaseRow { from, payload }| MemVersion { from, payload: Some(payload) });
+        for version in versions {
+            let closer = version.closer();
+            // A tombstone is not kept itself: it shows in what it closed.
+            if let Some(MemVersion { from, payload: Some(payload) }) = older.replace(version) {
+                self.close(tree, version_of(key.clone(), from, payload, Some(closer)), segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&self, tree: TreeId, version: crate::Version, segment: &mut Option<SegmentWriter>) -> Result<()> {
+        if segment.is_none() {
+            let schema = self.schemas.tree_schema(tree);
+            let number = (self.next_segment)(tree);
+            *segment = Some(SegmentWriter::create(self.disk, self.history_dir, tree, number, 0, schema)?);
+        }
+        match segment {
+            Some(segment) => segment.push(version),
+            None => Ok(()),
+        }
+    }
+}
+

@@ -1,0 +1,211 @@
+//! Writing a history segment.
+//!
+//! The file is complete and synced before anything names it; until the manifest does, it does not exist. Memory is
+//! bounded by one row group.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use driftdb_env::{Disk, DiskFile, OpenOptions};
+use driftdb_types::{CommitSeq, TreeId};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+
+use super::columns::{FROM_SEQ, KEY, Layout, SCHEMA_KEY};
+use super::manifest::{SegmentMeta, file_name};
+use crate::{Result, StoreError, TreeSchema, Version};
+
+/// Rows of a page, in every column: what a point read decodes.
+pub(crate) const PAGE_ROWS: usize = 1024;
+/// A row group ends at this many rows or bytes.
+const ROW_GROUP_ROWS: usize = 64 * PAGE_ROWS;
+const ROW_GROUP_BYTES: usize = 16 << 20;
+/// Pending rows are turned into columns at this many bytes even if they are not a page.
+const PENDING_BYTES: usize = 4 << 20;
+/// A dictionary is read for every point read: keep it small.
+const DICTIONARY_BYTES: usize = 64 << 10;
+const WRITE_BYTES: usize = 256 << 10;
+
+/// What Parquet writes to: our disk, in large pieces, with a checksum of all of it.
+struct Sink {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    crc: u32,
+    buffer: Vec<u8>,
+}
+
+impl Sink {
+    fn drain(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.file.write_at(self.offset, &self.buffer)?;
+            self.crc = crc32c::crc32c_append(self.crc, &self.buffer);
+            self.offset += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= WRITE_BYTES {
+            self.drain()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A segment being written. Versions come in the order of (key, from).
+pub(crate) struct SegmentWriter {
+    disk: Arc<dyn Disk>,
+    dir: std::path::PathBuf,
+    path: std::path::PathBuf,
+    layout: Layout,
+    writer: ArrowWriter<Sink>,
+    pending: Vec<Version>,
+    pending_bytes: usize,
+    meta: SegmentMeta,
+}
+
+impl SegmentWriter {
+    /// Begins the file of segment `number`.
+    pub(crate) fn create(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        tree: TreeId,
+        number: u64,
+        level: u32,
+        schema: Option<TreeSchema>,
+    ) -> Result<SegmentWriter> {
+        let path = dir.join(file_name(tree, number));
+        let layout = Layout::new(schema);
+        let file = disk
+            .open(&path, OpenOptions::TRUNCATE)
+            .map_err(|error| StoreError::io("creating", &path, error))?;
+        let sink = Sink { file, offset: 0, crc: 0, buffer: Vec::with_capacity(WRITE_BYTES) };
+        let properties = properties(&layout)?;
+        let writer = ArrowWriter::try_new(sink, Arc::clone(&layout.arrow), Some(properties))
+            .map_err(|error| parquet_error("writing", &path, error))?;
+        let meta = SegmentMeta {
+            number,
+            tree,
+            rows: 0,
+            bytes: 0,
+            crc: 0,
+            key_min: Vec::new(),
+            key_max: Vec::new(),
+            from_min: CommitSeq::MAX,
+            from_max: CommitSeq::ZERO,
+            to_min: CommitSeq::MAX,
+            to_max: CommitSeq::ZERO,
+            level,
+        };
+        Ok(SegmentWriter {
+            disk: Arc::clone(disk),
+            dir: dir.to_owned(),
+            path,
+            layout,
+            writer,
+            pending: Vec::with_capacity(PAGE_ROWS),
+            pending_bytes: 0,
+            meta,
+        })
+    }
+
+    /// Adds a closed version.
+    pub(crate) fn push(&mut self, version: Version) -> Result<()> {
+        let Some(to) = version.to else {
+            return Err(StoreError::Internal(format!("an open version for {}", self.path.display())));
+        };
+        let meta = &mut self.meta;
+        if meta.rows == 0 {
+            meta.key_min = version.key.to_vec();
+        }
+        meta.rows += 1;
+        meta.from_min = meta.from_min.min(version.from.seq);
+        meta.from_max = meta.from_max.max(version.from.seq);
+        meta.to_min = meta.to_min.min(to.seq);
+        meta.to_max = meta.to_max.max(to.seq);
+        self.pending_bytes += version.key.len() + version.payload.len();
+        self.pending.push(version);
+        if self.pending.len() >= PAGE_ROWS || self.pending_bytes >= PENDING_BYTES {
+            self.write_pending()?;
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self) -> Result<()> {
+        let Some(last) = self.pending.last() else { return Ok(()) };
+        self.meta.key_max = last.key.to_vec();
+        let fail = |error| parquet_error("writing", &self.path, error);
+        let batch = self.layout.batch(&self.pending).map_err(|error| fail(error.into()))?;
+        self.writer.write(&batch).map_err(fail)?;
+        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
+            self.writer.flush().map_err(fail)?;
+        }
+        self.pending.clear();
+        self.pending_bytes = 0;
+        Ok(())
+    }
+
+    /// Completes the file and makes it and its name durable.
+    pub(crate) fn finish(mut self) -> Result<SegmentMeta> {
+        self.write_pending()?;
+        let mut sink = self.writer.into_inner().map_err(|error| parquet_error("writing", &self.path, error))?;
+        sink.drain().map_err(|error| StoreError::io("writing", &self.path, error))?;
+        sink.file.sync_all().map_err(|error| StoreError::sync(&self.path, error))?;
+        self.disk.sync_dir(&self.dir).map_err(|error| StoreError::sync(&self.dir, error))?;
+        self.meta.bytes = sink.offset;
+        self.meta.crc = sink.crc;
+        Ok(self.meta)
+    }
+}
+
+fn properties(layout: &Layout) -> Result<WriterProperties> {
+    let zstd = ZstdLevel::try_new(3).map_err(|error| StoreError::Internal(error.to_string()))?;
+    let name = |place: usize| {
+        let field = layout.arrow.fields().get(place);
+        ColumnPath::from(field.map(|field| field.name().clone()).unwrap_or_default())
+    };
+    let ascending =
+        |column_idx: usize| SortingColumn { column_idx: column_idx as i32, descending: false, nulls_first: false };
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(zstd))
+        .set_created_by(concat!("driftdb ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_write_batch_size(PAGE_ROWS)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_sorting_columns(Some(vec![ascending(KEY), ascending(FROM_SEQ)]))
+        .set_column_bloom_filter_enabled(name(KEY), true)
+        .set_column_bloom_filter_fpp(name(KEY), 0.01)
+        .set_column_bloom_filter_max_ndv(name(KEY), ROW_GROUP_ROWS as u64);
+    for place in [KEY, FROM_SEQ, super::columns::FROM_TIME, super::columns::TO_SEQ, super::columns::TO_TIME] {
+        properties = properties.set_column_dictionary_enabled(name(place), false);
+    }
+    if let Some(table) = &layout.table {
+        let text = serde_json::to_string(table.as_ref()).map_err(|error| StoreError::Internal(error.to_string()))?;
+        properties = properties.set_key_value_metadata(Some(vec![KeyValue::new(SCHEMA_KEY.to_owned(), text)]));
+    }
+    Ok(properties.build())
+}
+
+/// What Parquet's error means here; the disk's own error is inside it where there is one.
+pub(crate) fn parquet_error(what: &'static str, path: &Path, error: parquet::errors::ParquetError) -> StoreError {
+    match error {
+        parquet::errors::ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+            Ok(error) => StoreError::io(what, path, *error),
+            Err(other) => StoreError::damaged(path, format!("{what}: {other}")),
+        },
+        other => StoreError::damaged(path, format!("{what}: {other}")),
+    }
+}

@@ -1,0 +1,113 @@
+//! The threads that flush and compact.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Shared, Store};
+use crate::{Checkpoint, Result, StoreError};
+
+/// How long an idle thread rests between looks at whether it is to stop; it is woken for work.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long to rest at a time while waiting to try again.
+const RETRY_LOOK: Duration = Duration::from_millis(20);
+
+impl Store {
+    /// Starts the threads that flush and compact. After each checkpoint `on_checkpoint` is called, on the thread that
+    /// made it. To be paired with [`Store::stop_background`], without which the store is never closed.
+    pub fn start_background(&self, on_checkpoint: Arc<dyn Fn(Checkpoint) + Send + Sync>) -> Result<()> {
+        {
+            let mut state = self.shared.state.lock();
+            state.stopping = false;
+            state.on_checkpoint = Some(on_checkpoint);
+        }
+        let tasks: [(&str, fn(&Shared)); 2] = [("flush", Shared::flush_loop), ("compaction", Shared::compaction_loop)];
+        for (name, task) in tasks {
+            let shared = Arc::clone(&self.shared);
+            let spawned = self.shared.env.spawner.spawn(name, Box::new(move || task(&shared)));
+            match spawned {
+                Ok(handle) => self.shared.background.lock().push(handle),
+                Err(error) => {
+                    self.stop_background();
+                    return Err(StoreError::Internal(format!("cannot start the {name} thread: {error}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the background threads and waits for them. What they are at is finished first.
+    pub fn stop_background(&self) {
+        {
+            let mut state = self.shared.state.lock();
+            state.stopping = true;
+            state.on_checkpoint = None;
+        }
+        self.shared.changed.notify_all();
+        let handles = std::mem::take(&mut *self.shared.background.lock());
+        for handle in handles {
+            if let Err(error) = handle.join() {
+                tracing::error!(%error, "a background thread of the store");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn flush_loop(&self) {
+        loop {
+            {
+                let mut state = self.state.lock();
+                while state.sealed.is_empty() && !state.stopping {
+                    self.changed.wait_for(&mut state, IDLE);
+                }
+                if state.stopping {
+                    return;
+                }
+            }
+            // The error is kept for `wait_for_room`.
+            if self.flush_oldest().is_err() && !self.rest(self.options.retry_delay) {
+                return;
+            }
+        }
+    }
+
+    fn compaction_loop(&self) {
+        let mut seen = None;
+        loop {
+            {
+                let mut state = self.state.lock();
+                while seen == Some(state.flushes) && !state.stopping {
+                    self.changed.wait_for(&mut state, IDLE);
+                }
+                if state.stopping {
+                    return;
+                }
+                seen = Some(state.flushes);
+            }
+            loop {
+                match self.compact() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(_) if !self.rest(self.options.retry_delay) => return,
+                    Err(_) => {}
+                }
+                if self.state.lock().stopping {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Rests; `false` when the background is to stop.
+    fn rest(&self, delay: Duration) -> bool {
+        let clock = &self.env.clock;
+        let until = clock.monotonic().saturating_add(delay);
+        while clock.monotonic() < until {
+            if self.state.lock().stopping {
+                return false;
+            }
+            clock.sleep(RETRY_LOOK.min(delay));
+        }
+        true
+    }
+}
