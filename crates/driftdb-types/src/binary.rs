@@ -256,6 +256,3 @@ fn read_numeric(bytes: &[u8]) -> Result<String> {
     }
     Ok(text)
 }
-
-#[cfg(test)]
-mod tests;

@@ -244,6 +244,3 @@ fn timestamp_to_time(us: i64) -> Value {
         us => Value::Time(us.rem_euclid(DAY_US)),
     }
 }
-
-#[cfg(test)]
-mod tests;

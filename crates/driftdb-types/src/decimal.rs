@@ -408,10 +408,11 @@ fn read(text: &str, scale_max: Option<u8>) -> Result<Decimal, Unreadable> {
     let mut taken = 0i64;
     while taken < kept {
         let Some(digit) = digits.next() else { break };
-        magnitude = magnitude * 10 + u128::from(digit - b'0');
-        if magnitude >= LIMIT {
+        // A 39th digit might be beyond 128 bits.
+        if magnitude >= LIMIT / 10 {
             return Err(Unreadable::TooManyDigits);
         }
+        magnitude = magnitude * 10 + u128::from(digit - b'0');
         taken += 1;
     }
     if taken < kept && magnitude != 0 {

@@ -212,6 +212,3 @@ fn push_timestamp(out: &mut String, us: i64, tz: Option<&TimeZone>) {
         out.push_str(" BC");
     }
 }
-
-#[cfg(test)]
-mod tests;

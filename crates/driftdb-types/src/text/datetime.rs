@@ -206,8 +206,8 @@ fn fields(text: &str) -> Result<Vec<Piece<'_>>, Unreadable> {
                     after_t = true;
                     continue;
                 }
-                // A zone's name goes on: `America/New_York`, `UTC+3`.
-                if next.starts_with(['/', '_', '+', '-']) {
+                // A zone's name goes on: `America/New_York`, `UTC+3`, `EST5EDT`.
+                if next.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '/' | '_' | '+' | '-')) {
                     let (name, next) = take(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '+' | '-' | ':'));
                     (Piece::Word(name), next)
                 } else {
@@ -321,7 +321,7 @@ impl<'a> Reader<'a> {
                     let digits = offset.bytes().skip(1).all(|byte| byte.is_ascii_digit() || byte == b':');
                     if digits && offset.len() > 1 { Displacement } else { Syntax }
                 })?;
-                if self.time_us.is_none() {
+                if self.time_us.is_none() && !self.has_date() {
                     return Err(Syntax);
                 }
                 self.set_zone(Zone::Offset(seconds))
@@ -347,8 +347,7 @@ impl<'a> Reader<'a> {
         match *fields.as_slice() {
             [year, ordinal] if year.len() >= 4 && ordinal.len() == 3 => {
                 let (year, ordinal) = (number(year)?, number(ordinal)?);
-                let days = if month_days(year, 2) == 29 { 366 } else { 365 };
-                if year == 0 || !(1..=days).contains(&ordinal) {
+                if year == 0 || !(1..=366).contains(&ordinal) {
                     return Err(Field);
                 }
                 self.day_number = Some(days_from_civil(year, 1, 1) + ordinal - 1);
@@ -528,14 +527,12 @@ fn fraction_us(digits: &str) -> Result<i64, Unreadable> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Syntax);
     }
-    let mut us = 0;
-    let mut place = 100_000;
-    let mut rest = digits.bytes();
-    for digit in rest.by_ref().take(6) {
-        us += i64::from(digit - b'0') * place;
-        place /= 10;
+    if digits.is_empty() {
+        return Ok(0);
     }
-    Ok(us + i64::from(rest.next().is_some_and(|digit| digit >= b'5')))
+    // By way of a double and to the even neighbour, which is PostgreSQL's rounding.
+    let fraction: f64 = format!("0.{digits}").parse().map_err(|_| Syntax)?;
+    Ok((fraction * SECOND_US as f64).round_ties_even() as i64)
 }
 
 /// The month of an English name or its abbreviation, 1 to 12.

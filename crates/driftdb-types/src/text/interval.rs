@@ -206,16 +206,13 @@ fn read_list(text: &str) -> Result<Interval, Unreadable> {
         if rest.is_empty() {
             break;
         }
-        if ago {
-            return Err(Syntax);
-        }
         if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
             // A unit stands behind its amount and is read with it; only "ago" stands alone.
             let (word, after) = take_while(rest, |c| c.is_ascii_alphabetic());
-            ago = any && word.eq_ignore_ascii_case("ago");
-            if !ago {
+            if !any || !word.eq_ignore_ascii_case("ago") {
                 return Err(Syntax);
             }
+            ago = true;
             rest = after;
             continue;
         }
@@ -242,6 +239,10 @@ fn read_item<'a>(text: &'a str, parts: &mut Parts) -> Result<&'a str, Unreadable
     {
         let (months, rest) = take_while(months, |c| c.is_ascii_digit());
         let months = read_amount(months, negative)?;
+        if rest.starts_with('-') {
+            // A date.
+            return Err(Syntax);
+        }
         if months.whole.abs() > 11 {
             return Err(OutOfRange);
         }
