@@ -1,3 +1,53 @@
-fn main() {
-    println!("Hello, world!");
+//! The one binary: `serve`, `init`, `sql`, `doctor`. Each command is a module; what they share is small.
+
+mod config;
+mod credentials;
+mod doctor;
+mod exit;
+mod files;
+mod init;
+mod serve;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use driftdb_env::Env;
+
+#[derive(Parser)]
+#[command(
+    name = "driftdb",
+    version,
+    about = "A SQL database in which nothing is ever overwritten: any query can be asked as of any commit",
+    after_help = exit::HELP
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a data directory to PostgreSQL clients.
+    Serve(serve::Arguments),
+    /// Make a data directory and its password, without serving it.
+    Init(init::Arguments),
+    /// Talk SQL: to a server, or to a data directory opened here.
+    Sql(shell::Arguments),
+    /// Check every file of a stopped database.
+    Doctor(doctor::Arguments),
+}
+
+fn main() -> ExitCode {
+    let env = Env::real();
+    let done = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::serve(&env, arguments).map(|()| ExitCode::SUCCESS),
+        Command::Init(arguments) => init::init(&env, &arguments).map(|()| ExitCode::SUCCESS),
+        Command::Sql(arguments) => shell::shell(&env, &arguments),
+        Command::Doctor(arguments) => doctor::doctor(&env, &arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("driftdb: {error:#}");
+        exit::code(&error)
+    })
 }

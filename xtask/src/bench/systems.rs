@@ -11,9 +11,9 @@ use crate::{run, tools};
 
 const PASSWORD: &str = "bench";
 
-/// Memory each may use for itself, in MiB: DriftDB's limit, of which a quarter is the base's cache, and as much of
-/// PostgreSQL's shared buffers.
-const MEMORY_MIB: u32 = 1024;
+/// Memory each may use for itself, in MiB: DriftDB's limit, and PostgreSQL's, a quarter of which becomes its
+/// shared buffers, as its manual advises.
+const MEMORY_MIB: u32 = 2048;
 
 /// A server.
 pub(super) trait System {

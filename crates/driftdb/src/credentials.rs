@@ -1,0 +1,126 @@
+//! The password's verifier in the data directory, and a new password.
+//!
+//! The file `credentials` holds one line a user: the name, a blank, the SCRAM verifier in PostgreSQL's form. From it
+//! nobody can log in. It is replaced whole: written beside, synced, renamed.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use driftdb_env::{Env, OpenOptions, Rand};
+use driftdb_wire::{Credentials, ScramVerifier};
+
+/// The one user there is.
+pub(crate) const USER: &str = "driftdb";
+
+/// The file's name in the data directory.
+pub(crate) const FILE: &str = "credentials";
+
+const NEW_FILE: &str = "credentials.new";
+
+/// Letters and digits that are not taken for one another when read aloud.
+const ALPHABET: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+
+/// 24 characters of 57: 139 bits.
+const PASSWORD_CHARS: usize = 24;
+
+/// How a start came by the password.
+pub(crate) enum Password {
+    /// It was there already; only its verifier is known.
+    Stored,
+    /// From DRIFTDB_PASSWORD.
+    Given,
+    /// Made now: to be shown, this once.
+    Generated(String),
+}
+
+/// Reads the stored verifiers; stores that of `given`, or else, when there is none yet, that of a new password.
+pub(crate) fn settle(env: &Env, data: &Path, given: Option<&str>) -> Result<(Credentials, Password)> {
+    let stored = read(env, data)?;
+    let (password, how) = match (given, stored) {
+        (None, Some(credentials)) => return Ok((credentials, Password::Stored)),
+        (Some(""), _) => bail!("DRIFTDB_PASSWORD is empty"),
+        (Some(given), _) => (given.to_owned(), Password::Given),
+        (None, None) => {
+            let password = generate(env.rand.as_ref());
+            (password.clone(), Password::Generated(password))
+        }
+    };
+    let verifier = ScramVerifier::from_password(&password, env.rand.as_ref());
+    write(env, data, &format!("{USER} {verifier}\n")).with_context(|| format!("cannot write {FILE}"))?;
+    Ok((Credentials::new().with_user(USER, verifier), how))
+}
+
+/// The stored verifiers; `None` when there is no such file.
+pub(crate) fn read(env: &Env, data: &Path) -> Result<Option<Credentials>> {
+    let path = data.join(FILE);
+    if !env.disk.exists(&path)? {
+        return Ok(None);
+    }
+    let text = crate::files::read_text(env, &path)?;
+    let mut credentials = Credentials::new();
+    for (number, line) in text.lines().enumerate() {
+        let parsed = line.split_once(' ').and_then(|(user, verifier)| Some((user, verifier.parse().ok()?)));
+        let Some((user, verifier)) = parsed else {
+            bail!("{}: line {} is not a user and a SCRAM verifier", path.display(), number + 1);
+        };
+        credentials = credentials.with_user(user, verifier);
+    }
+    Ok(Some(credentials))
+}
+
+fn write(env: &Env, data: &Path, text: &str) -> Result<()> {
+    let (beside, path) = (data.join(NEW_FILE), data.join(FILE));
+    let file = env.disk.open(&beside, OpenOptions::TRUNCATE)?;
+    file.write_at(0, text.as_bytes())?;
+    file.sync_all()?;
+    env.disk.rename(&beside, &path)?;
+    env.disk.sync_dir(data)?;
+    Ok(())
+}
+
+fn generate(rand: &dyn Rand) -> String {
+    let pick = || ALPHABET.get(rand.below(ALPHABET.len() as u64) as usize).copied().unwrap_or(b'x');
+    (0..PASSWORD_CHARS).map(|_| char::from(pick())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data() -> &'static Path {
+        Path::new("/data")
+    }
+
+    #[test]
+    fn a_password_is_made_once_and_only_its_verifier_kept() {
+        let sim = Env::sim(1);
+        sim.env.disk.create_dir_all(data()).unwrap();
+        let (_, how) = settle(&sim.env, data(), None).unwrap();
+        let Password::Generated(password) = how else { panic!("not generated") };
+        assert_eq!(password.len(), PASSWORD_CHARS);
+        let text = crate::files::read_text(&sim.env, &data().join(FILE)).unwrap();
+        assert!(text.starts_with("driftdb SCRAM-SHA-256$") && !text.contains(&password), "{text}");
+        assert!(matches!(settle(&sim.env, data(), None).unwrap().1, Password::Stored));
+        assert_eq!(crate::files::read_text(&sim.env, &data().join(FILE)).unwrap(), text);
+    }
+
+    #[test]
+    fn a_given_password_replaces_the_stored_one() {
+        let sim = Env::sim(2);
+        sim.env.disk.create_dir_all(data()).unwrap();
+        settle(&sim.env, data(), None).unwrap();
+        let before = crate::files::read_text(&sim.env, &data().join(FILE)).unwrap();
+        assert!(matches!(settle(&sim.env, data(), Some("secret")).unwrap().1, Password::Given));
+        assert_ne!(crate::files::read_text(&sim.env, &data().join(FILE)).unwrap(), before);
+        assert!(settle(&sim.env, data(), Some("")).is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_no_new_password() {
+        let sim = Env::sim(3);
+        sim.env.disk.create_dir_all(data()).unwrap();
+        write(&sim.env, data(), "driftdb SCRAM-SHA-256$4096:!!\n").unwrap();
+        let error = settle(&sim.env, data(), None).err().unwrap().to_string();
+        assert!(error.contains("line 1"), "{error}");
+    }
+}

@@ -1,0 +1,32 @@
+//! How a memory limit is divided.
+//!
+//! | share | at 2 GiB | for | at the bound |
+//! |---|---|---|---|
+//! | 3/32 | 3 × 64 MiB | memtables: one being written, two sealed and waiting for their flush | commits are slowed, then wait |
+//! | 4/32 | 256 MiB | cache of the base file | the least used pages go |
+//! | 1/32 | 64 MiB | history: opened segments' indexes, blooms and decoded pages | the least used go |
+//! | 8/32 | 512 MiB | queries, all together | they spill to disk, or fail with 53200 |
+//! | 8/32 | 512 MiB | the changes of one transaction | 53200 |
+//! | 8/32 | 512 MiB | connections, result buffers, smaller transactions beside the largest, the program itself | |
+
+use driftdb_engine::EngineOptions;
+use driftdb_sql::SqlOptions;
+
+/// The least the database is run in, in bytes.
+pub const LIMIT_MIN_BYTES: u64 = 128 << 20;
+
+/// What is used when nothing is said, in bytes.
+pub const LIMIT_DEFAULT_BYTES: u64 = 2 << 30;
+
+/// The options that keep the database within `limit_bytes`.
+pub fn split(limit_bytes: u64) -> (EngineOptions, SqlOptions) {
+    let share = |parts: u64| usize::try_from(limit_bytes / 32 * parts).unwrap_or(usize::MAX);
+    let mut engine = EngineOptions::default();
+    engine.store.memtable_bytes = share(1);
+    engine.store.sealed_max = 2;
+    engine.store.cache_bytes = share(4);
+    engine.store.history_cache_bytes = share(1);
+    engine.transaction_bytes_max = share(8);
+    let sql = SqlOptions { memory_limit_bytes: share(8), ..SqlOptions::default() };
+    (engine, sql)
+}

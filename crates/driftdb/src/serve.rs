@@ -1,0 +1,125 @@
+//! `driftdb serve`: settings, data directory, password, server; and the way out on a signal.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use driftdb_engine::Engine;
+use driftdb_env::Env;
+use driftdb_wire::{Auth, RunningServer, Server, ServerOptions};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Authentication, Layer, Settings};
+use crate::credentials::{self, Password};
+use crate::files;
+
+/// How long running statements may go on after SIGTERM before they are cancelled. A second signal cancels them at
+/// once.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// What `driftdb serve` takes. Each setting may also stand in the file (`memory-limit = "2GiB"`) or the environment
+/// (`DRIFTDB_MEMORY_LIMIT=2GiB`); a flag beats a variable, a variable beats the file. DRIFTDB_PASSWORD sets the
+/// password of the user driftdb.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: Layer,
+    /// A TOML file of settings; DRIFTDB_CONFIG names one too.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Serves until a signal.
+pub(crate) fn serve(env: &Env, arguments: Arguments) -> Result<()> {
+    let settings = settings(env, arguments)?;
+    start_tracing(&settings.log)?;
+    let (engine_options, sql_options) = driftdb::memory::split(settings.memory.0);
+    let engine = Engine::open(env.clone(), &settings.data, engine_options)?;
+    let served = driftdb_sql::Database::new(engine.clone(), sql_options)
+        .map_err(anyhow::Error::from)
+        .and_then(|database| run(env, &settings, database));
+    // Also where serving failed: what is committed gets its checkpoint and the files are closed.
+    let closed = engine.close();
+    served?;
+    closed?;
+    println!("stopped");
+    Ok(())
+}
+
+fn settings(env: &Env, arguments: Arguments) -> Result<Settings> {
+    let file = match arguments.config.or_else(|| std::env::var_os("DRIFTDB_CONFIG").map(PathBuf::from)) {
+        Some(path) => {
+            let text = files::read_text(env, &path)?;
+            Layer::from_toml(&text).with_context(|| path.display().to_string())?
+        }
+        None => Layer::default(),
+    };
+    let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+    let variables = Layer::from_variables(std::env::vars_os().map(|(name, value)| (text(name), text(value))))?;
+    arguments.settings.over(variables.over(file)).settle()
+}
+
+fn start_tracing(filter: &str) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).with_context(|| format!("log = \"{filter}\""))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init()
+        .map_err(|error| anyhow!("cannot start logging: {error}"))
+}
+
+fn run(env: &Env, settings: &Settings, database: driftdb_sql::Database) -> Result<()> {
+    let (auth, password) = match settings.authentication {
+        Authentication::Trust => (Auth::Trust, Password::Stored),
+        Authentication::Scram => {
+            let given = std::env::var("DRIFTDB_PASSWORD").ok();
+            let (credentials, password) = credentials::settle(env, &settings.data, given.as_deref())?;
+            (Auth::Scram(credentials), password)
+        }
+    };
+    let options = ServerOptions { max_connections: settings.connections_max, auth, ..ServerOptions::default() };
+    let server = Server::bind(&[settings.listen], options, database, env.clone())?;
+    let address = server.local_addr().unwrap_or(settings.listen);
+    let running = server.start()?;
+    greet(settings, address, &password);
+    wait(running)
+}
+
+fn greet(settings: &Settings, address: SocketAddr, password: &Password) {
+    let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    let psql = format!("psql -h {host} -p {} -U {user} {user}", address.port(), user = credentials::USER);
+    println!("DriftDB {} serves {} on {address}", env!("CARGO_PKG_VERSION"), settings.data.display());
+    match password {
+        Password::Generated(password) => {
+            println!("user {}, password {password}", credentials::USER);
+            println!("(shown this once: only its verifier is stored; DRIFTDB_PASSWORD at a start sets another)");
+            println!("connect with: PGPASSWORD={password} {psql}");
+        }
+        Password::Given => println!("connect with: PGPASSWORD=$DRIFTDB_PASSWORD {psql}"),
+        Password::Stored => println!("connect with: {psql}"),
+    }
+}
+
+/// Waits until a signal comes, then until the server is down. The first signal lets running statements finish for a
+/// while; a second one cancels them.
+fn wait(running: RunningServer) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let handle = running.handle();
+        let mut down = tokio::task::spawn_blocking(move || running.join());
+        let mut grace = SHUTDOWN_GRACE;
+        loop {
+            let name = tokio::select! {
+                ended = &mut down => return ended.context("the server's thread")?.map_err(Into::into),
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            tracing::info!(grace_s = grace.as_secs(), "{name}: shutting down");
+            handle.shutdown(grace);
+            grace = Duration::ZERO;
+        }
+    })
+}

@@ -1,0 +1,100 @@
+//! `driftdb doctor` finds a flipped bit in every kind of file, and a damaged log is not served.
+
+use std::path::{Path, PathBuf};
+
+use crate::client::Client;
+use crate::server::{PASSWORD, Server, driftdb, fail, succeed};
+
+/// A stopped database with rows in base, history and log.
+fn database(data: &Path) {
+    let server = Server::start(data);
+    let mut client = Client::connect(&server);
+    client.query("CREATE TABLE t (id int PRIMARY KEY, name text)");
+    client.query("INSERT INTO t SELECT i, 'first ' || i FROM generate_series(1, 2000) AS s(i)");
+    client.query("UPDATE t SET name = 'second ' || id");
+    server.stop();
+    // A kill leaves the newest commits only in the log.
+    let server = Server::start(data);
+    Client::connect(&server).query("UPDATE t SET name = 'third ' || id");
+    server.kill();
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+fn doctor(data: &Path) -> std::process::Command {
+    let mut command = driftdb();
+    command.arg("doctor").arg("--data").arg(data);
+    command
+}
+
+/// Flips a bit of the file, runs `check`, and flips it back.
+fn with_flipped_bit(path: &Path, offset: usize, check: impl FnOnce()) {
+    let sound = std::fs::read(path).unwrap();
+    let mut damaged = sound.clone();
+    damaged[offset] ^= 0x10;
+    std::fs::write(path, &damaged).unwrap();
+    check();
+    std::fs::write(path, &sound).unwrap();
+}
+
+#[test]
+fn it_finds_a_flipped_bit_and_names_the_file() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    database(&data);
+    let out = succeed(&mut doctor(&data));
+    assert!(out.contains("nothing wrong"), "{out}");
+
+    let all = files(&data);
+    let segments: Vec<&PathBuf> =
+        all.iter().filter(|path| path.extension().is_some_and(|end| end == "parquet")).collect();
+    assert!(!segments.is_empty(), "{all:?}");
+    for segment in segments {
+        let name = segment.file_name().unwrap().to_string_lossy().into_owned();
+        let middle = std::fs::metadata(segment).unwrap().len() as usize / 2;
+        with_flipped_bit(segment, middle, || {
+            let (code, errors) = fail(&mut doctor(&data));
+            assert!(code == 4 && errors.contains(&name), "{name}: {code}: {errors}");
+        });
+    }
+
+    // The log: a bit in the first frame after the checkpoint, which others follow. No start either.
+    let log =
+        all.iter().filter(|path| path.parent().is_some_and(|dir| dir.ends_with("log"))).max().expect("a log segment");
+    let bytes = std::fs::read(log).unwrap();
+    let needle = b"second 1";
+    let place_in_log = bytes.windows(needle.len()).position(|window| window == needle);
+    let place_in_log = place_in_log.unwrap_or_else(|| {
+        bytes.windows(7).position(|window| window == b"third 1").expect("the update is in the newest log segment")
+    });
+    let name = log.file_name().unwrap().to_string_lossy().into_owned();
+    with_flipped_bit(log, place_in_log, || {
+        let (code, errors) = fail(&mut doctor(&data));
+        assert!(code == 4 && errors.contains(&name) && errors.contains("offset"), "{code}: {errors}");
+    });
+
+    let out = succeed(&mut doctor(&data));
+    assert!(out.contains("nothing wrong"), "{out}");
+    let server = Server::start(&data);
+    assert_eq!(Client::connect(&server).number("SELECT count(*) FROM t WHERE name LIKE 'third%'"), 2000);
+    server.stop();
+}
+
+#[test]
+fn it_refuses_what_it_cannot_check() {
+    let place = tempfile::tempdir().unwrap();
+    let (code, errors) = fail(&mut doctor(&place.path().join("nothing")));
+    assert!(code == 1 && errors.contains("nothing"), "{code}: {errors}");
+    let data = place.path().join("data");
+    let server = Server::launch(&data, driftdb().env("DRIFTDB_PASSWORD", PASSWORD));
+    let (code, _) = fail(&mut doctor(&data));
+    assert_eq!(code, 3);
+    server.stop();
+}
