@@ -27,6 +27,14 @@ sqlstates! {
     DEPENDENT_OBJECTS = "2BP01";
     /// x / 0.
     DIVISION_BY_ZERO = "22012";
+    /// A LIKE pattern that ends with its escape character.
+    INVALID_ESCAPE_SEQUENCE = "22025";
+    /// A logarithm of zero or less.
+    INVALID_ARGUMENT_FOR_LOGARITHM = "2201E";
+    /// A root or power that is no real number.
+    INVALID_ARGUMENT_FOR_POWER_FUNCTION = "2201F";
+    /// A regular expression that cannot be read.
+    INVALID_REGULAR_EXPRESSION = "2201B";
     /// A column of that name exists.
     DUPLICATE_COLUMN = "42701";
     /// A prepared statement of that name exists.
