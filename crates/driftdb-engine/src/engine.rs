@@ -29,8 +29,8 @@ use crate::transaction::{Transaction, TxnOptions};
 
 /// The file whose lock says that a process has the directory.
 const LOCK_FILE: &str = "LOCK";
-/// Where the commit log is.
-const LOG_DIR: &str = "log";
+/// Where the commit log is, in the data directory.
+pub const LOG_DIR: &str = "log";
 /// After how many replayed commits the store's view is renewed.
 const REPLAY_PUBLISH_EVERY: u64 = 1_024;
 
@@ -299,7 +299,8 @@ impl Drop for Inner {
     }
 }
 
-fn lock_directory(env: &Env, dir: &Path) -> Result<Box<dyn DiskLock>> {
+/// Locks a data directory without opening it, for those who look at its files. 55006 when another process has it.
+pub fn lock_directory(env: &Env, dir: &Path) -> Result<Box<dyn DiskLock>> {
     let path = dir.join(LOCK_FILE);
     env.disk.lock(&path).map_err(|error| {
         if error.kind() == std::io::ErrorKind::WouldBlock {

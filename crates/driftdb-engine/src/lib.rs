@@ -35,7 +35,7 @@ pub use cancel::Cancel;
 pub use catalog::{Catalog, NamedObject};
 pub use commits::Commits;
 pub use ddl::IndexDefinition;
-pub use engine::{Engine, Recovery};
+pub use engine::{Engine, LOG_DIR, Recovery, lock_directory};
 pub use error::StatementError;
 pub use keys::{IndexEntry, clustered_key, index_entry, row_number_key};
 pub use options::EngineOptions;
