@@ -66,17 +66,17 @@ pub(crate) fn test(options: &TestOptions) -> Result<bool> {
 
 /// Runs one test in its long form.
 pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
-    let mut arguments = vec!["test"];
+    let mut arguments = vec!["test", "--no-fail-fast"];
     if options.release {
         arguments.push("--release");
     }
-    let filter = match which {
-        Long::Pgbench => ["-p", "driftdb", "--test", "it", "pgbench"],
-        Long::Crash => ["-p", "driftdb", "--test", "it", "crash"],
-        Long::Model => ["-p", "driftdb-engine", "--test", "it", "model"],
+    let (packages, filter): (&[&str], _) = match which {
+        Long::Pgbench => (&["-p", "driftdb"], "pgbench"),
+        Long::Crash => (&["-p", "driftdb"], "crash"),
+        Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine"], "model"),
     };
-    arguments.extend(filter);
-    arguments.extend(["--", "--nocapture"]);
+    arguments.extend(packages);
+    arguments.extend(["--test", "it", filter, "--", "--nocapture"]);
     let mut command = run::cargo_command(&arguments)?;
     command.envs(environment()?).env("DRIFTDB_TEST_LONG", "1");
     let settings = [

@@ -56,6 +56,8 @@ const EMPTY_SUFFIXES: &[&str] = &["v2", "v3", "new2"];
 /// Names that would be refused but are somebody else's words.
 const BORROWED_NAMES: &[&str] = &[
     "simple_query", // PostgreSQL's name of the protocol
+    "SimpleQuery",
+    "simple_case", // the SQL standard's name of CASE x WHEN
 ];
 
 /// Every rule over the whole tree.

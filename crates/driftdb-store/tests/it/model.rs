@@ -37,17 +37,19 @@ fn run(seed: u64, steps: u64) {
     harness.check_some();
 }
 
-#[test]
-fn random_histories_read_as_the_model() {
-    for seed in 0..40 {
-        run(seed, 150);
-    }
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(format!("DRIFTDB_TEST_{name}")).ok().map(|value| value.parse().unwrap())
 }
 
-/// `DRIFTDB_SEED=n cargo test -p driftdb-store -- --ignored one_seed` repeats one history.
+/// `DRIFTDB_TEST_SEED=n` repeats one history, `DRIFTDB_TEST_LONG=1` runs thousands, `DRIFTDB_TEST_ROUNDS=n` so many.
 #[test]
-#[ignore = "repeats a seed by hand"]
-fn one_seed() {
-    let seed = std::env::var("DRIFTDB_SEED").unwrap().parse().unwrap();
-    run(seed, 2_000);
+fn random_histories_read_as_the_model() {
+    if let Some(seed) = setting("SEED") {
+        return run(seed, 150);
+    }
+    let rounds = if setting("LONG") == Some(1) { 3_000 } else { 40 };
+    for seed in 0..setting("ROUNDS").unwrap_or(rounds) {
+        run(seed, 150);
+    }
 }
