@@ -169,6 +169,8 @@ sqlstates! {
     CARDINALITY_VIOLATION = "21000";
     /// The function cannot take this argument.
     INVALID_ARGUMENT = "22000";
+    /// Nothing is wrong: the class of plain notices.
+    SUCCESS = "00000";
     /// No stated class.
     WARNING = "01000";
     /// A value cannot be cast to this type.

@@ -1,0 +1,87 @@
+//! A database: the engine, and what every session on it shares.
+
+use std::fmt;
+use std::sync::Arc;
+
+use driftdb_engine::Engine;
+use driftdb_types::Result;
+
+use crate::query::QueryRuntime;
+use crate::session::Session;
+
+/// Bounds of the SQL layer.
+#[derive(Clone, Debug)]
+pub struct SqlOptions {
+    /// Memory that all running queries together may use, in bytes; past it they spill or fail with 53200.
+    pub memory_limit_bytes: usize,
+    /// Rows a result hands on at a time.
+    pub batch_rows: usize,
+}
+
+impl Default for SqlOptions {
+    fn default() -> SqlOptions {
+        SqlOptions { memory_limit_bytes: 256 << 20, batch_rows: 2048 }
+    }
+}
+
+/// Who connects, and how.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The user's name, kept with every commit.
+    pub user: String,
+    /// The program's name (`application_name`), kept with every commit.
+    pub application: String,
+    /// The client's address, kept with every commit.
+    pub client: Option<String>,
+    /// The database's name: anything, or `name@2026-11-01T10:00:00Z` / `name@42` to read as of that point.
+    pub database: String,
+    /// Settings to start with, as in the connection option `-c name=value`.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> SessionOptions {
+        SessionOptions {
+            user: "driftdb".to_owned(),
+            application: String::new(),
+            client: None,
+            database: "driftdb".to_owned(),
+            settings: Vec::new(),
+        }
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) runtime: Arc<QueryRuntime>,
+}
+
+/// A database handle; clones share everything.
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// SQL on `engine`.
+    pub fn new(engine: Engine, options: SqlOptions) -> Result<Database> {
+        let runtime = Arc::new(QueryRuntime::new(&options)?);
+        Ok(Database { shared: Arc::new(Shared { engine, runtime }) })
+    }
+
+    /// The engine below.
+    pub fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    /// A new session. Fails on a setting that does not exist or cannot take its value.
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
+        Session::new(self.clone(), options)
+    }
+}

@@ -1,0 +1,213 @@
+//! Prepared statements: what is found out once, and when it has to be found out anew.
+
+use std::fmt;
+use std::sync::Arc;
+
+use driftdb_engine::Catalog;
+use driftdb_types::{DataType, Error, Result, SqlState};
+use parking_lot::Mutex;
+
+use super::execute::Exec;
+use super::Session;
+use crate::dml::{DeletePlan, InsertPlan, LockingPlan, UpdatePlan};
+use crate::outcome::ResultColumn;
+use crate::parse::{ExplainStatement, Kind, Statement};
+use crate::point::PointSelect;
+use crate::query::{self, PlannedQuery};
+
+/// How a statement is carried out.
+pub(crate) enum Plan {
+    /// As it stands: there is nothing to prepare.
+    Command,
+    Point(PointSelect),
+    Query(PlannedQuery),
+    Locking(LockingPlan),
+    Insert(InsertPlan),
+    Update(UpdatePlan),
+    Delete(DeletePlan),
+    Explain(Box<Planned>),
+}
+
+/// A plan, good for one state of the catalog.
+pub(crate) struct Planned {
+    pub(crate) params: Vec<DataType>,
+    /// `None`: the statement gives no rows.
+    pub(crate) columns: Option<Arc<[ResultColumn]>>,
+    pub(crate) plan: Plan,
+    catalog: Arc<Catalog>,
+}
+
+impl Planned {
+    pub(crate) fn command(catalog: Arc<Catalog>) -> Planned {
+        Planned { params: Vec::new(), columns: None, plan: Plan::Command, catalog }
+    }
+
+    /// Whether the tables are still those it was made for.
+    fn fits(&self, catalog: &Arc<Catalog>) -> bool {
+        if Arc::ptr_eq(&self.catalog, catalog) {
+            return true;
+        }
+        let same = |table: &Arc<driftdb_types::TableSchema>| {
+            catalog.table(&table.name).is_some_and(|now| Arc::ptr_eq(now, table))
+        };
+        match &self.plan {
+            Plan::Command => true,
+            Plan::Point(point) => same(point.table()),
+            _ => false,
+        }
+    }
+}
+
+/// A statement with its plan. Cheap to clone; good in the session that made it.
+#[derive(Clone)]
+pub struct Prepared {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    statement: Statement,
+    /// The types the client named.
+    types: Vec<Option<DataType>>,
+    params: Vec<DataType>,
+    columns: Option<Arc<[ResultColumn]>>,
+    planned: Mutex<Arc<Planned>>,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("params", &self.inner.params).finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// The types of `$1`, `$2`, …
+    pub fn params(&self) -> &[DataType] {
+        &self.inner.params
+    }
+
+    /// The columns of its rows; `None` when it gives none.
+    pub fn columns(&self) -> Option<Arc<[ResultColumn]>> {
+        self.inner.columns.clone()
+    }
+
+    /// The statement.
+    pub fn statement(&self) -> &Statement {
+        &self.inner.statement
+    }
+
+    fn new(statement: &Statement, types: &[Option<DataType>], planned: Arc<Planned>) -> Prepared {
+        let inner = Inner {
+            statement: statement.clone(),
+            types: types.to_vec(),
+            params: planned.params.clone(),
+            columns: planned.columns.clone(),
+            planned: Mutex::new(planned),
+        };
+        Prepared { inner: Arc::new(inner) }
+    }
+
+    /// The plan for the catalog of `exec`, made anew if that is another one than last time.
+    pub(super) fn planned(&self, exec: &Exec<'_>) -> Result<Arc<Planned>> {
+        let planned = Arc::clone(&self.inner.planned.lock());
+        if planned.fits(&exec.catalog()) {
+            return Ok(planned);
+        }
+        let types: Vec<Option<DataType>> = self.inner.params.iter().copied().map(Some).collect();
+        let types = if types.is_empty() { self.inner.types.clone() } else { types };
+        let anew = Arc::new(plan(exec, &self.inner.statement, &types)?);
+        let shape = |columns: &Option<Arc<[ResultColumn]>>| {
+            columns.as_ref().map(|columns| {
+                columns.iter().map(|column| (column.name.clone(), column.data_type)).collect::<Vec<_>>()
+            })
+        };
+        if shape(&anew.columns) != shape(&self.inner.columns) {
+            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+        }
+        *self.inner.planned.lock() = Arc::clone(&anew);
+        Ok(anew)
+    }
+}
+
+/// Plans a statement on the catalog of `exec`.
+pub(crate) fn plan(exec: &Exec<'_>, statement: &Statement, types: &[Option<DataType>]) -> Result<Planned> {
+    plan_kind(exec, statement, statement.kind(), types)
+}
+
+fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Option<DataType>]) -> Result<Planned> {
+    let catalog = exec.catalog();
+    let mut types = types.to_vec();
+    if types.len() < statement.parameters() {
+        types.resize(statement.parameters(), None);
+    }
+    let (params, columns, plan) = match kind {
+        Kind::Query(query) if query.lock.is_some() => {
+            let plan = LockingPlan::new(exec, statement.source(), query, &types)?;
+            (plan.params(), Some(plan.columns()), Plan::Locking(plan))
+        }
+        Kind::Query(query) => match PointSelect::compile(exec, query, &types)? {
+            Some(point) => (point.params(), Some(point.columns()), Plan::Point(point)),
+            None => {
+                let planned = query::plan_query(&exec.context(), &query.query, &types)?;
+                (planned.params.clone(), Some(Arc::clone(&planned.columns)), Plan::Query(planned))
+            }
+        },
+        Kind::Insert(insert) => {
+            let plan = InsertPlan::new(exec, statement.source(), insert, &types)?;
+            (plan.params(), plan.columns(), Plan::Insert(plan))
+        }
+        Kind::Update(update) => {
+            let plan = UpdatePlan::new(exec, statement.source(), update, &types)?;
+            (plan.params(), plan.columns(), Plan::Update(plan))
+        }
+        Kind::Delete(delete) => {
+            let plan = DeletePlan::new(exec, statement.source(), delete, &types)?;
+            (plan.params(), plan.columns(), Plan::Delete(plan))
+        }
+        Kind::Explain(explain) => {
+            let ExplainStatement { options: _, statement: inner } = explain.as_ref();
+            let planned = plan_kind(exec, statement, inner, &types)?;
+            let columns: Arc<[ResultColumn]> = Arc::from([ResultColumn::new("QUERY PLAN", DataType::Text)]);
+            (planned.params.clone(), Some(columns), Plan::Explain(Box::new(planned)))
+        }
+        _ => return Ok(Planned::command(catalog)),
+    };
+    Ok(Planned { params, columns, plan, catalog })
+}
+
+impl Session {
+    pub(super) fn prepare_statement(
+        &mut self,
+        statement: &Statement,
+        types: &[Option<DataType>],
+    ) -> Result<Prepared> {
+        self.cancel.reset();
+        let catalog_only = !matches!(
+            statement.kind(),
+            Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Explain(_)
+        );
+        if catalog_only {
+            // Commands need no snapshot; those that end a failed transaction can be prepared in it.
+            if !statement.ends_transaction() {
+                self.ensure_transaction()?;
+            }
+            let mut planned = Planned::command(self.db.shared.engine.catalog());
+            match statement.kind() {
+                Kind::Show(name) => {
+                    self.shown_setting(name)?;
+                    planned.columns = Some(Arc::from([ResultColumn::new(name.clone(), DataType::Text)]));
+                }
+                Kind::ShowAll => {
+                    let names = ["name", "setting", "description"];
+                    planned.columns = Some(names.map(|name| ResultColumn::new(name, DataType::Text)).into());
+                }
+                Kind::Execute { name, .. } => planned.columns = self.named_columns(name)?,
+                _ => {}
+            }
+            return Ok(Prepared::new(statement, types, Arc::new(planned)));
+        }
+        self.begin_statement()?;
+        let exec = self.exec(&[])?;
+        let planned = plan(&exec, statement, types)?;
+        Ok(Prepared::new(statement, types, Arc::new(planned)))
+    }
+}

@@ -1,0 +1,162 @@
+//! SET, RESET, SHOW and DISCARD.
+
+use std::sync::Arc;
+
+use driftdb_types::{DataType, Error, Result, SqlState, Value};
+
+use super::{Session, State};
+use crate::outcome::{Outcome, ResultColumn, RowStream, RowsTag, Severity};
+use crate::parse::TransactionModes;
+
+impl Session {
+    pub(super) fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<Outcome> {
+        match name {
+            "transaction_isolation" | "transaction_read_only" => return self.set_transaction_setting(name, value),
+            _ => {}
+        }
+        // Whether inside a block: outside, SET LOCAL lasts as long as this very statement.
+        let in_block = match &self.state {
+            State::Active(active) => active.block,
+            _ => false,
+        };
+        self.ensure_transaction()?;
+        let default = match value {
+            Some(_) => None,
+            None => Some(self.start.show(name)?),
+        };
+        let value = value.or(default.as_deref());
+        let mut settings = self.settings.as_ref().clone();
+        settings.set(name, value)?;
+        let before = std::mem::replace(&mut self.settings, Arc::new(settings));
+        if name.eq_ignore_ascii_case("driftdb.system_time") {
+            if let Err(error) = self.system_time() {
+                self.settings = before;
+                return Err(error);
+            }
+        }
+        if !local {
+            let mut lasting = self.lasting.as_ref().clone();
+            lasting.set(name, value)?;
+            self.lasting = Arc::new(lasting);
+        } else if !in_block {
+            let message = "SET LOCAL can only be used in transaction blocks";
+            self.notice(Severity::Warning, SqlState::NO_ACTIVE_SQL_TRANSACTION, message);
+        }
+        Ok(Outcome::command("SET"))
+    }
+
+    /// The settings that are the transaction's own.
+    fn set_transaction_setting(&mut self, name: &str, value: Option<&str>) -> Result<Outcome> {
+        let value = value.unwrap_or_default().to_ascii_lowercase();
+        let mut modes = TransactionModes::default();
+        match (name, value.as_str()) {
+            ("transaction_isolation", "read committed" | "read uncommitted") => modes.repeatable_read = Some(false),
+            ("transaction_isolation", "repeatable read") => modes.repeatable_read = Some(true),
+            ("transaction_isolation", "serializable") => {
+                return Err(Error::unsupported("isolation level SERIALIZABLE"));
+            }
+            ("transaction_read_only", "on" | "true" | "yes" | "1") => modes.read_only = Some(true),
+            ("transaction_read_only", "off" | "false" | "no" | "0") => modes.read_only = Some(false),
+            _ => {
+                return Err(Error::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("invalid value for parameter \"{name}\": \"{value}\""),
+                ));
+            }
+        }
+        self.set_modes(&modes)?;
+        Ok(Outcome::command("SET"))
+    }
+
+    pub(super) fn set_transaction(&mut self, modes: &TransactionModes, session: bool) -> Result<Outcome> {
+        if session {
+            if modes.as_of.is_some() {
+                return Err(Error::unsupported("AS OF in SET SESSION CHARACTERISTICS")
+                    .hint("SET driftdb.system_time does that."));
+            }
+            if let Some(repeatable) = modes.repeatable_read {
+                let level = if repeatable { "repeatable read" } else { "read committed" };
+                self.set(false, "default_transaction_isolation", Some(level))?;
+            }
+            if let Some(read_only) = modes.read_only {
+                self.set(false, "default_transaction_read_only", Some(if read_only { "on" } else { "off" }))?;
+            }
+            return Ok(Outcome::command("SET"));
+        }
+        match &self.state {
+            State::Active(active) if active.block => self.set_modes(modes)?,
+            _ => {
+                self.ensure_transaction()?;
+                let message = "SET TRANSACTION can only be used in transaction blocks";
+                self.notice(Severity::Warning, SqlState::NO_ACTIVE_SQL_TRANSACTION, message);
+            }
+        }
+        Ok(Outcome::command("SET"))
+    }
+
+    pub(super) fn reset_all(&mut self) -> Result<Outcome> {
+        self.ensure_transaction()?;
+        self.settings = Arc::clone(&self.start);
+        self.lasting = Arc::clone(&self.start);
+        Ok(Outcome::command("RESET"))
+    }
+
+    pub(super) fn shown_setting(&self, name: &str) -> Result<String> {
+        match (&self.state, name.to_ascii_lowercase().as_str()) {
+            (State::Active(active), "transaction_isolation") => Ok(match active.txn.isolation() {
+                driftdb_engine::Isolation::RepeatableRead => "repeatable read",
+                _ => "read committed",
+            }
+            .to_owned()),
+            (State::Active(active), "transaction_read_only") => {
+                Ok(if active.txn.read_only() || active.as_of.is_some() { "on" } else { "off" }.to_owned())
+            }
+            _ => self.settings.show(name),
+        }
+    }
+
+    pub(super) fn show(&mut self, name: &str) -> Result<Outcome> {
+        self.ensure_transaction()?;
+        let value = self.shown_setting(name)?;
+        let shown = self
+            .settings
+            .all()
+            .into_iter()
+            .map(|(shown, ..)| shown)
+            .find(|shown| shown.eq_ignore_ascii_case(name))
+            .unwrap_or(name)
+            .to_owned();
+        let columns: Arc<[ResultColumn]> = Arc::from([ResultColumn::new(shown, DataType::Text)]);
+        Ok(Outcome::Rows(RowStream::ready(columns, vec![vec![Value::Text(value)]], RowsTag::Fixed("SHOW"))))
+    }
+
+    pub(super) fn show_all(&mut self) -> Result<Outcome> {
+        self.ensure_transaction()?;
+        let columns: Arc<[ResultColumn]> =
+            ["name", "setting", "description"].map(|name| ResultColumn::new(name, DataType::Text)).into();
+        let rows = self
+            .settings
+            .all()
+            .into_iter()
+            .map(|(name, _, description)| {
+                let value = self.shown_setting(name)?;
+                Ok([name.to_owned(), value, description.to_owned()].map(Value::Text).into())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Outcome::Rows(RowStream::ready(columns, rows, RowsTag::Fixed("SHOW"))))
+    }
+
+    pub(super) fn discard(&mut self, tag: &'static str) -> Result<Outcome> {
+        if tag == "DISCARD ALL" {
+            if let State::Active(active) = &self.state {
+                if active.block {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+                }
+            }
+            self.reset_all()?;
+            self.statements.clear();
+        }
+        Ok(Outcome::command(tag))
+    }
+}
