@@ -1,11 +1,28 @@
-//! The doctor's look at the files.
+//! The doctor's look at the files: everything is read, nothing is changed.
+//!
+//! *Base*: redb's own integrity check (every page's checksum), then each row: it has a stamp no later than the
+//! checkpoint's, and decodes. *History segments*: those the manifest names exist with the length and checksum it
+//! gives, every page can be read, versions are in order, within the bounds the manifest promises, and decode. *Together*:
+//! the versions of a key do not overlap, wherever they are. *Orphans*: files that the manifest does not name.
+//!
+//! Opening a redb file writes to it; here it is opened over a layer that keeps such writes in memory.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use driftdb_env::Env;
+use driftdb_env::{Disk, Env, OpenOptions};
+use driftdb_types::{Stamp, TreeId, decode_row};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
-use crate::SchemaSource;
+use crate::base::{self, Committed};
+use crate::history::{OpenSegment, Segment, SegmentMeta};
+use crate::store::HISTORY_DIR;
+use crate::{SchemaSource, StoreError, TreeSchema, Version};
+
+mod overlay;
+
+use overlay::Overlay;
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +33,240 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Verifies base and history in `dir`, changing nothing. Nothing found: an empty list.
-pub fn check(_env: &Env, _dir: &Path, _schemas: Arc<dyn SchemaSource>) -> Vec<Finding> {
-    Vec::new()
+impl From<StoreError> for Finding {
+    fn from(error: StoreError) -> Finding {
+        match error {
+            StoreError::Damaged { path, what } => Finding { path, what },
+            StoreError::Io { what, path, source } => Finding { path, what: format!("{what}: {source}") },
+            other => Finding { path: PathBuf::new(), what: other.to_string() },
+        }
+    }
+}
+
+/// Rows read at a time.
+const WINDOW_ROWS: usize = 8192;
+/// No more than this is reported of one file.
+const FINDINGS_MAX: usize = 20;
+
+/// Verifies base and history in `dir`, changing nothing. The store must not be open. Nothing found: an empty list.
+pub fn check(env: &Env, dir: &Path, schemas: Arc<dyn SchemaSource>) -> Vec<Finding> {
+    let mut check = Check { disk: Arc::clone(&env.disk), schemas, findings: HashMap::new(), order: Vec::new() };
+    check.run(dir);
+    let Check { mut findings, order, .. } = check;
+    order.into_iter().flat_map(|path| findings.remove(&path).unwrap_or_default()).collect()
+}
+
+struct Check {
+    disk: Arc<dyn Disk>,
+    schemas: Arc<dyn SchemaSource>,
+    findings: HashMap<PathBuf, Vec<Finding>>,
+    /// The files in the order of their first finding.
+    order: Vec<PathBuf>,
+}
+
+/// The periods of each key's closed versions.
+type Ends = HashMap<Vec<u8>, Vec<(Stamp, Option<Stamp>)>>;
+
+impl Check {
+    fn report(&mut self, finding: Finding) {
+        let known = self.findings.entry(finding.path.clone()).or_default();
+        if known.is_empty() {
+            self.order.push(finding.path.clone());
+        }
+        if known.len() < FINDINGS_MAX {
+            known.push(finding);
+        }
+    }
+
+    fn found(&mut self, path: &Path, what: impl Into<String>) {
+        self.report(Finding { path: path.to_owned(), what: what.into() });
+    }
+
+    fn run(&mut self, dir: &Path) {
+        let history_dir = dir.join(HISTORY_DIR);
+        let path = dir.join(base::FILE_NAME);
+        match self.disk.exists(&path) {
+            Ok(true) => {}
+            Ok(false) => return self.found(&path, "it is missing"),
+            Err(error) => return self.found(&path, error.to_string()),
+        }
+        let (database, committed) = match self.open_base(&path) {
+            Ok(opened) => opened,
+            Err(error) => return self.report(error.into()),
+        };
+        self.check_orphans(&history_dir, &committed);
+        let mut trees: Vec<TreeId> = committed.segments.iter().map(|segment| segment.tree).collect();
+        trees.sort_unstable();
+        trees.dedup();
+        let mut ends: HashMap<TreeId, Ends> = HashMap::new();
+        for tree in trees {
+            let ends = ends.entry(tree).or_default();
+            for meta in committed.segments.iter().filter(|segment| segment.tree == tree) {
+                let segment = Segment::new(meta.clone(), &history_dir);
+                if let Err(error) = self.check_segment(&segment, &committed, ends) {
+                    self.report(error.into());
+                }
+            }
+            for (key, periods) in &mut *ends {
+                periods.sort_unstable();
+                let overlap = periods.windows(2).any(|pair| match pair {
+                    [(_, Some(to)), (from, _)] => to > from,
+                    _ => false,
+                });
+                if overlap {
+                    self.found(&history_dir, format!("versions of key {key:02x?} of tree {tree} overlap"));
+                }
+            }
+        }
+        if let Err(error) = self.check_rows(&path, &database, &committed, &ends) {
+            self.report(error.into());
+        }
+    }
+
+    fn open_base(&self, path: &Path) -> Result<(Database, Committed), StoreError> {
+        let io = |error| StoreError::io("opening", path, error);
+        let file = self.disk.open(path, OpenOptions::READ).map_err(io)?;
+        let overlay = Overlay::new(file).map_err(io)?;
+        let database = Database::builder()
+            .set_check_integrity_on_open(true)
+            .create_with_backend(overlay)
+            .map_err(|error| base::redb_error(path, error))?;
+        let read = database.begin_read().map_err(|error| base::redb_error(path, error))?;
+        let meta = read.open_table(base::META).map_err(|error| base::redb_error(path, error))?;
+        let committed = base::read_meta(path, &meta)?;
+        Ok((database, committed))
+    }
+
+    fn check_orphans(&mut self, dir: &Path, committed: &Committed) {
+        let names = match self.disk.list(dir) {
+            Ok(names) => names,
+            Err(error) => return self.found(dir, error.to_string()),
+        };
+        for name in names {
+            if !committed.segments.iter().any(|segment| segment.file_name() == name) {
+                self.found(&dir.join(name), "the manifest does not name it; it is removed when the store is opened");
+            }
+        }
+    }
+
+    fn check_segment(&mut self, segment: &Segment, committed: &Committed, ends: &mut Ends) -> Result<(), StoreError> {
+        let (path, meta) = (segment.path.as_path(), &segment.meta);
+        if meta.number >= committed.next_segment {
+            self.found(path, format!("its number {} is still to be given", meta.number));
+        }
+        self.check_bytes(path, meta)?;
+        let open = OpenSegment::open(&self.disk, path)?;
+        let mut last: Option<(Vec<u8>, Stamp)> = None;
+        let mut seen = SegmentMeta { rows: 0, ..empty_bounds(meta) };
+        for window in open.windows(WINDOW_ROWS) {
+            for version in open.read(&window, |_, _| Some(true))? {
+                let Some(to) = version.to else { continue };
+                let at = (version.key.to_vec(), version.from);
+                if last.as_ref().is_some_and(|last| *last >= at) {
+                    self.found(path, format!("the versions of key {:02x?} are out of order", at.0));
+                }
+                if version.from >= to {
+                    self.found(path, format!("a version of key {:02x?} ends before it begins", at.0));
+                }
+                if to.seq > committed.checkpoint.stamp.seq {
+                    self.found(path, format!("a version of key {:02x?} ends after the checkpoint", at.0));
+                }
+                note(&mut seen, &version, to);
+                self.check_payload(path, meta.tree, &version.key, &version.payload);
+                ends.entry(at.0.clone()).or_default().push((version.from, Some(to)));
+                last = Some(at);
+            }
+        }
+        if seen != *meta {
+            self.found(path, format!("the manifest says {meta:?}, and in it are {seen:?}"));
+        }
+        Ok(())
+    }
+
+    /// Compares length and checksum of the whole file with the manifest's.
+    fn check_bytes(&mut self, path: &Path, meta: &SegmentMeta) -> Result<(), StoreError> {
+        let io = |error| StoreError::io("reading", path, error);
+        let file = self.disk.open(path, OpenOptions::READ).map_err(io)?;
+        let len = file.len().map_err(io)?;
+        if len != meta.bytes {
+            self.found(path, format!("it has {len} bytes, and the manifest says {}", meta.bytes));
+        }
+        let mut crc = 0;
+        let mut offset = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while offset < len {
+            let count = usize::try_from(len - offset).unwrap_or(usize::MAX).min(buffer.len());
+            let Some(part) = buffer.get_mut(..count) else { break };
+            file.read_at(offset, part).map_err(io)?;
+            crc = crc32c::crc32c_append(crc, part);
+            offset += count as u64;
+        }
+        if crc != meta.crc {
+            self.found(path, "its checksum is not the manifest's");
+        }
+        Ok(())
+    }
+
+    fn check_rows(
+        &mut self,
+        path: &Path,
+        database: &Database,
+        committed: &Committed,
+        ends: &HashMap<TreeId, Ends>,
+    ) -> Result<(), StoreError> {
+        let fail = |error: redb::Error| base::redb_error(path, error);
+        let read = database.begin_read().map_err(|error| fail(error.into()))?;
+        let rows = read.open_table(base::ROWS).map_err(|error| fail(error.into()))?;
+        for entry in rows.iter().map_err(|error| fail(error.into()))? {
+            let (key, value) = entry.map_err(|error| fail(error.into()))?;
+            let (full, value) = (key.value(), value.value());
+            let Some(((tree, key), (from, payload))) = base::decode_key(full).zip(base::decode_value(value)) else {
+                self.found(path, format!("the entry of key {full:02x?} is too short"));
+                continue;
+            };
+            if from.seq > committed.checkpoint.stamp.seq {
+                self.found(path, format!("the row of key {key:02x?} of tree {tree} is later than the checkpoint"));
+            }
+            let closed = ends.get(&tree).and_then(|ends| ends.get(key)).into_iter().flatten();
+            if closed.filter_map(|(_, to)| *to).any(|to| to > from) {
+                self.found(path, format!("the row of key {key:02x?} of tree {tree} overlaps its history"));
+            }
+            self.check_payload(path, tree, key, payload);
+        }
+        Ok(())
+    }
+
+    fn check_payload(&mut self, path: &Path, tree: TreeId, key: &[u8], payload: &[u8]) {
+        if let Some(TreeSchema::Rows(table)) = self.schemas.tree_schema(tree)
+            && let Err(error) = decode_row(&table, payload)
+        {
+            self.found(path, format!("the row of key {key:02x?} of tree {tree}: {error}"));
+        }
+    }
+}
+
+/// The bounds of no rows yet.
+fn empty_bounds(meta: &SegmentMeta) -> SegmentMeta {
+    let (max, zero) = (driftdb_types::CommitSeq::MAX, driftdb_types::CommitSeq::ZERO);
+    SegmentMeta {
+        key_min: Vec::new(),
+        key_max: Vec::new(),
+        from_min: max,
+        from_max: zero,
+        to_min: max,
+        to_max: zero,
+        ..meta.clone()
+    }
+}
+
+fn note(seen: &mut SegmentMeta, version: &Version, to: Stamp) {
+    if seen.rows == 0 {
+        seen.key_min = version.key.to_vec();
+    }
+    seen.rows += 1;
+    seen.key_max = version.key.to_vec();
+    seen.from_min = seen.from_min.min(version.from.seq);
+    seen.from_max = seen.from_max.max(version.from.seq);
+    seen.to_min = seen.to_min.min(to.seq);
+    seen.to_max = seen.to_max.max(to.seq);
 }

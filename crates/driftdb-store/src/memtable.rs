@@ -182,15 +182,6 @@ impl Memtable {
         MemHit { version, closer }
     }
 
-    /// All versions of a key, oldest first, onto the end of `out`.
-    pub(crate) fn versions(&self, tree: TreeId, key: &[u8], out: &mut Vec<MemVersion>) {
-        let range = (
-            Bound::Included(Position::before(tree, key)),
-            Bound::Included(Position::after(tree, key)),
-        );
-        out.extend(self.map.range::<_, Position<'_>>(range).rev().map(|(key, value)| MemVersion::of(key, value)));
-    }
-
     /// The entries of a tree within a range, in the map's order.
     fn entries<'a>(
         &'a self,

@@ -113,10 +113,6 @@ impl Base {
         Ok(base)
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether a sync of the file failed, so that it must not be written any more.
     pub(crate) fn sync_failed(&self) -> bool {
         self.sync_failed.load(Ordering::Acquire)
@@ -237,7 +233,8 @@ impl Base {
     }
 }
 
-fn read_meta(path: &Path, table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Committed> {
+/// Reads checkpoint and manifest.
+pub(crate) fn read_meta(path: &Path, table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Committed> {
     let error = |error: redb::StorageError| redb_error(path, error);
     let bad = |what: &str, error: serde_json::Error| StoreError::damaged(path, format!("{what}: {error}"));
     let mut committed = Committed { checkpoint: Checkpoint::ZERO, segments: Vec::new(), next_segment: 1 };

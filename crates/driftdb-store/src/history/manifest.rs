@@ -109,12 +109,6 @@ impl Manifest {
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.trees.values().flat_map(|segments| segments.iter())
     }
-
-    /// The manifest after an edit.
-    pub(crate) fn edited(&self, removed: &[u64], added: &[Arc<Segment>]) -> Manifest {
-        let kept = self.segments().filter(|segment| !removed.contains(&segment.meta.number));
-        Manifest::new(kept.chain(added).cloned())
-    }
 }
 
 /// Bytes as hexadecimal text, so that the manifest's entries can be read by eye.

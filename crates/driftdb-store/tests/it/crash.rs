@@ -1,1 +1,171 @@
+//! The power is cut, or a change fails, at every change of the disk that a flush or a compaction makes.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use driftdb_env::{Env, FailMode, SimEnv};
+use driftdb_store::{Store, StoreError, check};
+use driftdb_types::Lsn;
+
+use crate::harness::{DIR, Harness, open_recovered, small_options};
+
+/// A store with base, history and commits that are not flushed yet.
+fn prepared(seed: u64) -> Harness {
+    let mut options = small_options();
+    options.memtable_bytes = usize::MAX; // nothing happens unless asked for
+    let mut harness = Harness::with(seed, Env::sim(seed), options);
+    for round in 0..3 {
+        for _ in 0..12 {
+            harness.commit(5);
+        }
+        if round == 1 {
+            harness.add_column();
+        }
+        harness.store.flush().unwrap();
+    }
+    harness
+}
+
+fn fork(sim: &SimEnv, seed: u64) -> SimEnv {
+    let mut other = Env::sim(seed);
+    other.disk = sim.disk.fork(seed);
+    other.env.disk = Arc::new(other.disk.clone());
+    other
+}
+
+/// Runs `operation` on copies of the store, each with the next change of the disk failing in this way, until one of them
+/// is not reached; after each the store is opened again and must hold every commit.
+fn at_every_change(base: &Harness, mode: FailMode, operation: impl Fn(&Store) -> Result<bool, StoreError>) -> u64 {
+    for n in 1.. {
+        let sim = fork(&base.sim, n);
+        let store = open_recovered(&sim, &base.options, &base.schemas, &base.model);
+        sim.disk.fail_after(n, mode);
+        let result = operation(&store);
+        let reached = !sim.disk.clear_fault();
+        if !reached {
+            assert!(result.unwrap());
+            return n - 1;
+        }
+        if matches!(mode, FailMode::Crash) {
+            assert!(result.is_err() || n > 1, "a crash shows, unless it comes after the commit");
+            drop(store);
+            sim.disk.crash();
+        } else {
+            go_on_after_error(base, &store, &sim, result, &operation);
+            drop(store);
+        }
+        let copy = reopened(base, sim);
+        copy.check_all();
+        copy.store.flush().unwrap();
+        while copy.store.compact().unwrap() {}
+        copy.check_all();
+        nothing_is_found(copy);
+    }
+    0
+}
+
+/// After a failure without a crash: the reads go on, and the operation works when it is tried again; unless a sync
+/// failed, when nothing may be written any more.
+fn go_on_after_error(
+    base: &Harness,
+    store: &Store,
+    sim: &SimEnv,
+    result: Result<bool, StoreError>,
+    operation: &impl Fn(&Store) -> Result<bool, StoreError>,
+) {
+    let copy = Harness {
+        sim: sim.clone(),
+        options: base.options.clone(),
+        schemas: Arc::clone(&base.schemas),
+        store: store.clone(),
+        model: base.model.clone(),
+        dice: crate::schemas::Dice::new(1),
+        held: Vec::new(),
+    };
+    copy.check_all();
+    if result.is_ok() {
+        return; // a change that nothing depends on, such as removing an old file
+    }
+    match operation(store) {
+        Ok(_) => {}
+        Err(error @ StoreError::Sync { .. }) => {
+            let refused = store.wait_for_room(std::time::Duration::ZERO);
+            assert!(refused.is_err(), "commits go on although {error}");
+        }
+        Err(error) => panic!("a second try fails: {error}"),
+    }
+    copy.check_all();
+}
+
+fn reopened(base: &Harness, sim: SimEnv) -> Harness {
+    let store = open_recovered(&sim, &base.options, &base.schemas, &base.model);
+    Harness {
+        sim,
+        options: base.options.clone(),
+        schemas: Arc::clone(&base.schemas),
+        store,
+        model: base.model.clone(),
+        dice: crate::schemas::Dice::new(0),
+        held: Vec::new(),
+    }
+}
+
+fn nothing_is_found(harness: Harness) {
+    let Harness { sim, schemas, store, .. } = harness;
+    drop(store);
+    assert_eq!(check(&sim.env, Path::new(DIR), schemas), Vec::new());
+}
+
+fn with_commits_to_flush(seed: u64) -> Harness {
+    let mut base = prepared(seed);
+    for _ in 0..15 {
+        base.commit(5);
+    }
+    base.store.publish();
+    base
+}
+
+#[test]
+fn a_crash_at_every_change_of_a_flush() {
+    for seed in 0..2 {
+        let changes = at_every_change(&with_commits_to_flush(seed), FailMode::Crash, Store::flush);
+        println!("seed {seed}: {changes} changes");
+        assert!(changes > 10);
+    }
+}
+
+#[test]
+fn an_error_at_every_change_of_a_flush() {
+    for seed in 0..2 {
+        let changes = at_every_change(&with_commits_to_flush(seed), FailMode::Error, Store::flush);
+        println!("seed {seed}: {changes} changes");
+        assert!(changes > 10);
+    }
+}
+
+#[test]
+fn a_crash_at_every_change_of_a_compaction() {
+    for seed in 0..2 {
+        let changes = at_every_change(&prepared(seed), FailMode::Crash, Store::compact);
+        println!("seed {seed}: {changes} changes");
+        assert!(changes > 5);
+    }
+}
+
+#[test]
+fn an_error_at_every_change_of_a_compaction() {
+    for seed in 0..2 {
+        let changes = at_every_change(&prepared(seed), FailMode::Error, Store::compact);
+        println!("seed {seed}: {changes} changes");
+        assert!(changes > 5);
+    }
+}
+
+#[test]
+fn the_checkpoint_names_the_last_flushed_commit() {
+    let base = with_commits_to_flush(3);
+    base.store.flush().unwrap();
+    let last = base.model.commits.last().unwrap();
+    assert_eq!(base.store.checkpoint().stamp, last.stamp);
+    assert_eq!(base.store.checkpoint().lsn, Lsn(last.end_lsn.0));
+}
