@@ -10,6 +10,7 @@ use driftdb_env::Env;
 use driftdb_store::{SchemaSource, TreeSchema};
 use driftdb_types::{Lsn, TreeId};
 
+use crate::say::{complain, say};
 use crate::{config, credentials, exit};
 
 /// What `driftdb doctor` takes.
@@ -40,7 +41,7 @@ struct Diagnosis {
 impl Diagnosis {
     fn damage(&mut self, what: &str) {
         self.damages += 1;
-        eprintln!("damaged: {what}");
+        complain!("damaged: {what}");
     }
 }
 
@@ -58,10 +59,10 @@ pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
     check_store(env, data, &mut diagnosis);
     check_log(env, data, &mut diagnosis);
     if diagnosis.damages == 0 {
-        println!("{}: nothing wrong", data.display());
+        say!("{}: nothing wrong", data.display());
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("{}: {} found", data.display(), diagnosis.damages);
+    complain!("{}: {} found", data.display(), diagnosis.damages);
     Ok(ExitCode::from(exit::DAMAGED))
 }
 
@@ -75,8 +76,8 @@ fn check_log(env: &Env, data: &Path, diagnosis: &mut Diagnosis) {
     for finding in driftdb_log::check(env.disk.as_ref(), &data.join(LOG_DIR), Lsn(0)) {
         match finding.severity {
             driftdb_log::Severity::Damage => diagnosis.damage(&finding.to_string()),
-            driftdb_log::Severity::Covered => println!("{finding} (the checkpoint has it: nothing is lost)"),
-            driftdb_log::Severity::Note => println!("note: {finding}"),
+            driftdb_log::Severity::Covered => say!("{finding} (the checkpoint has it: nothing is lost)"),
+            driftdb_log::Severity::Note => say!("note: {finding}"),
         }
     }
 }

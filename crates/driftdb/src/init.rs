@@ -7,6 +7,7 @@ use driftdb_env::Env;
 
 use crate::config;
 use crate::credentials::{self, Password};
+use crate::say::say;
 
 /// What `driftdb init` takes.
 #[derive(clap::Args)]
@@ -27,15 +28,15 @@ pub(crate) fn init(env: &Env, arguments: &Arguments) -> Result<()> {
     let settled = credentials::settle(env, data, given.as_deref());
     database.close()?;
     let (_, password) = settled?;
-    println!("made an empty database in {}", data.display());
+    say!("made an empty database in {}", data.display());
     match password {
         Password::Generated(password) => {
-            println!("user {}, password {password}", credentials::USER);
-            println!("(shown this once: only its verifier is stored)");
+            say!("user {}, password {password}", credentials::USER);
+            say!("(shown this once: only its verifier is stored)");
         }
-        Password::Given => println!("user {}, password from DRIFTDB_PASSWORD", credentials::USER),
+        Password::Given => say!("user {}, password from DRIFTDB_PASSWORD", credentials::USER),
         Password::Stored => {}
     }
-    println!("start it with: driftdb serve --data {}", data.display());
+    say!("start it with: driftdb serve --data {}", data.display());
     Ok(())
 }

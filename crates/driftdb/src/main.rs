@@ -6,6 +6,7 @@ mod doctor;
 mod exit;
 mod files;
 mod init;
+mod say;
 mod serve;
 mod shell;
 
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use driftdb_env::Env;
+
+use crate::say::complain;
 
 #[derive(Parser)]
 #[command(
@@ -47,7 +50,10 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::doctor(&env, &arguments),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("driftdb: {error:#}");
+        complain!("driftdb: {error:#}");
+        if let Some(hint) = error.downcast_ref::<driftdb::Error>().and_then(|error| error.hint.as_ref()) {
+            complain!("{hint}");
+        }
         exit::code(&error)
     })
 }

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Authentication, Layer, Settings};
 use crate::credentials::{self, Password};
 use crate::files;
+use crate::say::say;
 
 /// How long running statements may go on after SIGTERM before they are cancelled. A second signal cancels them at
 /// once.
@@ -43,7 +44,7 @@ pub(crate) fn serve(env: &Env, arguments: Arguments) -> Result<()> {
     let closed = engine.close();
     served?;
     closed?;
-    println!("stopped");
+    say!("stopped");
     Ok(())
 }
 
@@ -89,15 +90,15 @@ fn run(env: &Env, settings: &Settings, database: driftdb_sql::Database) -> Resul
 fn greet(settings: &Settings, address: SocketAddr, password: &Password) {
     let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
     let psql = format!("psql -h {host} -p {} -U {user} {user}", address.port(), user = credentials::USER);
-    println!("DriftDB {} serves {} on {address}", env!("CARGO_PKG_VERSION"), settings.data.display());
+    say!("DriftDB {} serves {} on {address}", env!("CARGO_PKG_VERSION"), settings.data.display());
     match password {
         Password::Generated(password) => {
-            println!("user {}, password {password}", credentials::USER);
-            println!("(shown this once: only its verifier is stored; DRIFTDB_PASSWORD at a start sets another)");
-            println!("connect with: PGPASSWORD={password} {psql}");
+            say!("user {}, password {password}", credentials::USER);
+            say!("(shown this once: only its verifier is stored; DRIFTDB_PASSWORD at a start sets another)");
+            say!("connect with: PGPASSWORD={password} {psql}");
         }
-        Password::Given => println!("connect with: PGPASSWORD=$DRIFTDB_PASSWORD {psql}"),
-        Password::Stored => println!("connect with: {psql}"),
+        Password::Given => say!("connect with: PGPASSWORD=$DRIFTDB_PASSWORD {psql}"),
+        Password::Stored => say!("connect with: {psql}"),
     }
 }
 

@@ -27,6 +27,7 @@ use remote::{Address, Remote};
 use split::{Piece, Splitter};
 use table::Aligned;
 
+use crate::say::{complain, say};
 use crate::{exit, files};
 
 /// What `driftdb sql` takes.
@@ -140,7 +141,7 @@ impl<'a> Shell<'a> {
 
     /// Talks with a person: an error is shown and the talk goes on.
     fn converse(&mut self) -> Result<ExitCode> {
-        println!(r"DriftDB {}: SQL ends with a semicolon, \? shows the commands, \q leaves", env!("CARGO_PKG_VERSION"));
+        say!(r"DriftDB {}: SQL ends with a semicolon, \? shows the commands, \q leaves", env!("CARGO_PKG_VERSION"));
         let mut asker = Asker::new("driftdb")?;
         loop {
             let text = match asker.ask()? {
@@ -170,16 +171,16 @@ impl<'a> Shell<'a> {
             Piece::Statement(statement) => self.timed(|shell| shell.statement(statement))?,
             Piece::Command(line) => match commands::parse(line)? {
                 Command::Quit => return Ok(Next::Quit),
-                Command::Help => println!("{}", commands::HELP),
+                Command::Help => say!("{}", commands::HELP),
                 Command::Timing(wanted) => {
                     self.timing = wanted.unwrap_or(!self.timing);
-                    println!("Timing is {}.", if self.timing { "on" } else { "off" });
+                    say!("Timing is {}.", if self.timing { "on" } else { "off" });
                 }
                 Command::Tables => self.statement(commands::TABLES)?,
                 Command::Describe(table) => self.describe(&table)?,
                 Command::Copy(command) => self.timed(|shell| {
                     let rows = copy::copy(shell.env, shell.backend.as_mut(), &command)?;
-                    println!("{}", rows.map_or_else(|| "COPY".to_owned(), |rows| format!("COPY {rows}")));
+                    say!("{}", rows.map_or_else(|| "COPY".to_owned(), |rows| format!("COPY {rows}")));
                     Ok(())
                 })?,
             },
@@ -191,11 +192,11 @@ impl<'a> Shell<'a> {
         let start = self.env.clock.monotonic();
         let done = work(self);
         for notice in self.backend.notices() {
-            eprintln!("{notice}");
+            complain!("{notice}");
         }
         if self.timing {
             let spent = self.env.clock.monotonic().saturating_sub(start);
-            println!("Time: {:.3} ms", spent.as_secs_f64() * 1e3);
+            say!("Time: {:.3} ms", spent.as_secs_f64() * 1e3);
         }
         done
     }
@@ -234,7 +235,7 @@ fn whole_lines(input: &mut impl BufRead) -> Result<Option<String>> {
 fn show_error(error: &anyhow::Error) {
     // What was printed so far belongs before the error.
     let _ = io::stdout().flush();
-    eprintln!("{error:#}");
+    complain!("{error:#}");
 }
 
 #[cfg(test)]

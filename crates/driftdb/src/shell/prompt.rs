@@ -9,6 +9,7 @@ use reedline::{
 };
 
 use super::split;
+use crate::say::complain;
 
 /// Lines of history that are kept.
 const HISTORY_LINES: usize = 10_000;
@@ -37,7 +38,7 @@ impl Asker {
             let file = PathBuf::from(home).join(".driftdb_history");
             match FileBackedHistory::with_file(HISTORY_LINES, file.clone()) {
                 Ok(history) => editor = editor.with_history(Box::new(history)),
-                Err(error) => eprintln!("no history: {}: {error}", file.display()),
+                Err(error) => complain!("no history: {}: {error}", file.display()),
             }
         }
         Ok(Asker { editor, prompt: DriftPrompt { name: name.to_owned() } })

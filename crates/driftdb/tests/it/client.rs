@@ -60,12 +60,4 @@ impl Client {
     pub(crate) fn number(&mut self, sql: &str) -> i64 {
         self.value(sql).parse().unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
-
-    /// The SQLSTATE of a statement that has to fail.
-    pub(crate) fn state(&mut self, sql: &str) -> String {
-        match self.try_query(sql) {
-            Ok(rows) => panic!("{sql} succeeded: {rows:?}"),
-            Err(error) => error.code().unwrap_or_else(|| panic!("{sql}: {error}")).code().to_owned(),
-        }
-    }
 }
