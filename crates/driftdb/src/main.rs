@@ -32,6 +32,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve a data directory to PostgreSQL clients.
+    #[command(after_help = serve::HELP)]
     Serve(serve::Arguments),
     /// Make a data directory and its password, without serving it.
     Init(init::Arguments),

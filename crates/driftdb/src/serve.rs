@@ -19,9 +19,13 @@ use crate::say::say;
 /// once.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// What `driftdb serve` takes. Each setting may also stand in the file (`memory-limit = "2GiB"`) or the environment
-/// (`DRIFTDB_MEMORY_LIMIT=2GiB`); a flag beats a variable, a variable beats the file. DRIFTDB_PASSWORD sets the
-/// password of the user driftdb.
+/// What `--help` adds.
+pub(crate) const HELP: &str = "Each setting may also stand in the file (memory-limit = \"2GiB\") or the environment \
+    (DRIFTDB_MEMORY_LIMIT=2GiB). A flag beats a variable, a variable beats the file; what none of them knows is an \
+    error. DRIFTDB_PASSWORD sets the password of the user driftdb; without it the first start makes one and shows it \
+    once.";
+
+/// What `driftdb serve` takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
