@@ -24,7 +24,6 @@ pub(crate) trait Wake: Send + Sync {
 }
 
 /// A flag that ends the statement that runs under it, by wish or at a point in time.
-#[derive(Default)]
 pub struct Cancel {
     state: AtomicU8,
     /// Monotonic microseconds, or [`NO_DEADLINE`]; meaningless without a clock.
@@ -36,7 +35,12 @@ pub struct Cancel {
 impl Cancel {
     /// A flag that is only ever set by [`Cancel::cancel`].
     pub fn new() -> Cancel {
-        Cancel { deadline_us: AtomicU64::new(NO_DEADLINE), ..Cancel::default() }
+        Cancel {
+            state: AtomicU8::new(RUN),
+            deadline_us: AtomicU64::new(NO_DEADLINE),
+            clock: None,
+            sleeper: Mutex::new(None),
+        }
     }
 
     /// A flag that can also have a deadline, told by this clock.
@@ -105,6 +109,12 @@ impl Cancel {
         if let Some(sleeper) = sleeper {
             sleeper.wake();
         }
+    }
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Cancel::new()
     }
 }
 

@@ -171,6 +171,7 @@ impl Pipeline {
             self.hand_over();
         } else {
             queue.waiting.push_back((request, Arc::clone(&answer)));
+            drop(queue);
         }
         answer.wait()
     }
