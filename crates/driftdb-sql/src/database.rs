@@ -1,6 +1,7 @@
 //! A database: the engine, and what every session on it shares.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use driftdb_engine::Engine;
@@ -14,13 +15,15 @@ use crate::session::Session;
 pub struct SqlOptions {
     /// Memory that all running queries together may use, in bytes; past it they spill or fail with 53200.
     pub memory_limit_bytes: usize,
+    /// Where queries past that bound put what does not fit; `None`: nowhere, they fail.
+    pub spill_dir: Option<PathBuf>,
     /// Rows a result hands on at a time.
     pub batch_rows: usize,
 }
 
 impl Default for SqlOptions {
     fn default() -> SqlOptions {
-        SqlOptions { memory_limit_bytes: 256 << 20, batch_rows: 2048 }
+        SqlOptions { memory_limit_bytes: 256 << 20, spill_dir: None, batch_rows: 2048 }
     }
 }
 

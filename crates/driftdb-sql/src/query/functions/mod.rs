@@ -1,0 +1,370 @@
+//! The functions and operators of the dialect: an allow-list, each checked against PostgreSQL's manual and evaluated by
+//! our own code on our own values, so that types, overflow, NULL and errors are PostgreSQL's.
+//!
+//! A call goes through two stages. While DataFusion plans, it is a [`Call`]: a name whose types are not settled. The
+//! resolver (`query::resolve`) picks an overload by PostgreSQL's rules (manual, "Type Conversion"), casts the
+//! arguments, and puts a [`ResolvedCall`] in its place, whose types are fixed from then on.
+
+mod arith;
+mod cast;
+mod catalog;
+mod json;
+mod logic;
+mod math;
+mod md5;
+mod overload;
+mod pattern;
+mod text;
+mod time;
+mod to_char;
+
+use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::{DataType as ArrowType, Field, FieldRef};
+use datafusion::common::{Result as DfResult, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use driftdb_engine::Catalog;
+use driftdb_env::Clock;
+use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
+
+pub(crate) use cast::cast_expr;
+pub(crate) use catalog::CLUSTERED_INDEX_OID;
+pub(crate) use overload::{
+    ArgType, Kind, Overload, Resolution, Returns, common_type, implicit_cost, no_match, param_arrow,
+};
+pub(crate) use time::{add_interval, add_interval_tz};
+
+use super::errors::{from_datafusion, into_datafusion};
+use super::types::{ColumnBuilder, values_of};
+use crate::settings::Settings;
+
+/// What evaluating a function may ask of the session. Captured when a query is planned.
+pub(crate) struct Facts {
+    pub(crate) zone: TimeZone,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) user: Arc<str>,
+    pub(crate) database: Arc<str>,
+    pub(crate) statement_time_us: i64,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) backend_pid: i32,
+}
+
+/// How a function treats NULL arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nulls {
+    /// Any NULL gives NULL.
+    Strict,
+    /// It looks itself.
+    Called,
+}
+
+/// One function, with all its overloads.
+pub(crate) struct Builtin {
+    pub(crate) name: &'static str,
+    pub(crate) nulls: Nulls,
+    /// Whether each call may give something else.
+    pub(crate) volatile: bool,
+    pub(crate) overloads: &'static [Overload],
+}
+
+/// A function's evaluation on one row.
+pub(crate) type Eval = fn(&Facts, &[Value]) -> Result<Value>;
+
+/// The builtin of that name.
+pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
+    let groups: [&'static [Builtin]; 9] = [
+        arith::OPERATORS,
+        text::FUNCTIONS,
+        math::FUNCTIONS,
+        time::FUNCTIONS,
+        to_char::FUNCTIONS,
+        pattern::FUNCTIONS,
+        logic::FUNCTIONS,
+        catalog::FUNCTIONS,
+        json::FUNCTIONS,
+    ];
+    groups.into_iter().flatten().find(|builtin| builtin.name == name)
+}
+
+/// A call before its types are settled.
+pub(crate) struct Call {
+    pub(crate) what: Callee,
+    pub(crate) facts: Arc<Facts>,
+    signature: Signature,
+}
+
+/// What is called.
+#[derive(Clone, Copy)]
+pub(crate) enum Callee {
+    Builtin(&'static Builtin),
+    /// A cast to this type.
+    Cast(DataType),
+}
+
+impl Call {
+    pub(crate) fn udf(what: Callee, facts: &Arc<Facts>) -> ScalarUDF {
+        let volatility = match what {
+            Callee::Builtin(builtin) if builtin.volatile => Volatility::Volatile,
+            _ => Volatility::Immutable,
+        };
+        ScalarUDF::new_from_impl(Call { what, facts: Arc::clone(facts), signature: Signature::variadic_any(volatility) })
+    }
+}
+
+macro_rules! identity {
+    ($type:ty, $key:expr) => {
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                let key = $key;
+                key(self) == key(other)
+            }
+        }
+        impl Eq for $type {}
+        impl Hash for $type {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                let key = $key;
+                key(self).hash(state);
+            }
+        }
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+identity!(Call, |call: &Call| match call.what {
+    Callee::Builtin(builtin) => (builtin.name, None),
+    Callee::Cast(target) => ("", Some(target)),
+});
+
+impl ScalarUDFImpl for Call {
+    fn name(&self) -> &str {
+        match self.what {
+            Callee::Builtin(builtin) => builtin.name,
+            Callee::Cast(target) => cast::name(target),
+        }
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        schema_name(self.what, args)
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[ArrowType]) -> DfResult<ArrowType> {
+        Err(into_datafusion(Error::internal("a call without types")))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> DfResult<FieldRef> {
+        let types = args
+            .arg_fields
+            .iter()
+            .zip(args.scalar_arguments)
+            .map(|(field, scalar)| overload::arg_type(field, *scalar))
+            .collect::<Result<Vec<_>>>()
+            .map_err(into_datafusion)?;
+        let resolution = self.resolve(&types).map_err(into_datafusion)?;
+        Ok(resolution.field)
+    }
+
+    fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        Err(into_datafusion(Error::internal(format!("call of {} was not resolved", self.name()))))
+    }
+}
+
+impl Call {
+    pub(crate) fn resolve(&self, types: &[ArgType]) -> Result<Resolution> {
+        match self.what {
+            Callee::Builtin(builtin) => overload::resolve(builtin, types),
+            Callee::Cast(target) => cast::resolve(target, types),
+        }
+    }
+
+    /// The call with its types settled.
+    pub(crate) fn resolved(&self, resolution: Resolution) -> ScalarUDF {
+        let volatility = self.signature.volatility;
+        ScalarUDF::new_from_impl(ResolvedCall {
+            what: self.what,
+            facts: Arc::clone(&self.facts),
+            signature: Signature::user_defined(volatility),
+            eval: resolution.eval,
+            params: resolution.params,
+            field: resolution.field,
+        })
+    }
+}
+
+fn schema_name(what: Callee, args: &[Expr]) -> DfResult<String> {
+    let mut names = Vec::with_capacity(args.len());
+    for arg in args {
+        names.push(arg.schema_name().to_string());
+    }
+    let name = match what {
+        Callee::Builtin(builtin) => builtin.name,
+        Callee::Cast(target) => cast::name(target),
+    };
+    Ok(format!("{name}({})", names.join(",")))
+}
+
+/// A call whose types are settled.
+pub(crate) struct ResolvedCall {
+    what: Callee,
+    facts: Arc<Facts>,
+    signature: Signature,
+    eval: Eval,
+    params: Vec<ArrowType>,
+    field: FieldRef,
+}
+
+identity!(ResolvedCall, |call: &ResolvedCall| (
+    match call.what {
+        Callee::Builtin(builtin) => (builtin.name, None),
+        Callee::Cast(target) => ("", Some(target)),
+    },
+    call.params.clone(),
+    Arc::clone(&call.field),
+));
+
+impl ScalarUDFImpl for ResolvedCall {
+    fn name(&self) -> &str {
+        match self.what {
+            Callee::Builtin(builtin) => builtin.name,
+            Callee::Cast(target) => cast::name(target),
+        }
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        schema_name(self.what, args)
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, _arg_types: &[ArrowType]) -> DfResult<Vec<ArrowType>> {
+        Ok(self.params.clone())
+    }
+
+    fn return_type(&self, _arg_types: &[ArrowType]) -> DfResult<ArrowType> {
+        Ok(self.field.data_type().clone())
+    }
+
+    fn return_field_from_args(&self, _args: ReturnFieldArgs<'_>) -> DfResult<FieldRef> {
+        Ok(Arc::clone(&self.field))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        self.invoke(&args).map_err(into_datafusion)
+    }
+}
+
+impl ResolvedCall {
+    fn strict(&self) -> bool {
+        match self.what {
+            Callee::Builtin(builtin) => builtin.nulls == Nulls::Strict,
+            Callee::Cast(_) => true,
+        }
+    }
+
+    fn invoke(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if let Callee::Builtin(builtin) = self.what {
+            if let Some(result) = arith::vectorised(builtin.name, &args.args, args.number_rows, self.field.data_type())? {
+                return Ok(result);
+            }
+        }
+        if let Callee::Cast(target) = self.what {
+            if let Some(result) = cast::vectorised(target, &args.args)? {
+                return Ok(result);
+            }
+        }
+        let constant = !self.signature.volatility.eq(&Volatility::Volatile)
+            && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if constant { 1 } else { args.number_rows };
+        let columns = args
+            .args
+            .iter()
+            .zip(&args.arg_fields)
+            .map(|(arg, field)| Column::new(arg, field))
+            .collect::<Result<Vec<Column>>>()?;
+        let array = self.rows(&columns, rows)?;
+        if constant {
+            let scalar = ScalarValue::try_from_array(&array, 0).map_err(from_datafusion)?;
+            return Ok(ColumnarValue::Scalar(scalar));
+        }
+        Ok(ColumnarValue::Array(array))
+    }
+
+    fn evaluate(&self, row: &[Value]) -> Result<Value> {
+        match self.what {
+            Callee::Builtin(_) => (self.eval)(&self.facts, row),
+            Callee::Cast(target) => cast::cast_value(&self.facts, row, target),
+        }
+    }
+
+    fn rows(&self, columns: &[Column], rows: usize) -> Result<ArrayRef> {
+        let mut out = ColumnBuilder::for_arrow(self.field.data_type(), rows);
+        let mut row = Vec::with_capacity(columns.len());
+        let strict = self.strict();
+        for number in 0..rows {
+            row.clear();
+            row.extend(columns.iter().map(|column| column.value(number)));
+            let value = if strict && row.iter().any(Value::is_null) { Value::Null } else { self.evaluate(&row)? };
+            out.append(&value)?;
+        }
+        out.finish()
+    }
+}
+
+/// An argument's values.
+enum Column {
+    One(Value),
+    Many(Vec<Value>),
+}
+
+impl Column {
+    fn new(arg: &ColumnarValue, field: &Field) -> Result<Column> {
+        Ok(match arg {
+            ColumnarValue::Array(array) => Column::Many(values_of(array, field)?),
+            ColumnarValue::Scalar(scalar) => {
+                let array = scalar.to_array().map_err(from_datafusion)?;
+                Column::One(values_of(&array, field)?.pop().unwrap_or(Value::Null))
+            }
+        })
+    }
+
+    fn value(&self, row: usize) -> Value {
+        match self {
+            Column::One(value) => value.clone(),
+            Column::Many(values) => values.get(row).cloned().unwrap_or(Value::Null),
+        }
+    }
+}
+
+/// The call in a DataFusion function, if it is one of ours whose types are not settled.
+pub(crate) fn unresolved(udf: &ScalarUDF) -> Option<&Call> {
+    let inner: &dyn Any = udf.inner().as_ref();
+    inner.downcast_ref::<Call>()
+}
+
+/// A mistake in our own tables: an evaluation got values of other types than its overload says.
+pub(crate) fn mismatch(name: &str, args: &[Value]) -> Error {
+    Error::internal(format!("{name} was called with {args:?}"))
+}
+
+pub(crate) fn out_of_range(what: &str) -> Error {
+    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{what} out of range"))
+}
+
+pub(crate) fn division_by_zero() -> Error {
+    Error::new(SqlState::DIVISION_BY_ZERO, "division by zero")
+}

@@ -1,0 +1,215 @@
+//! LIKE and regular expressions. The expressions are those of the `regex` crate, which agree with PostgreSQL's on what is
+//! in common use; back references and look-around, which it does not have, are errors.
+
+use std::cell::RefCell;
+
+use driftdb_types::{DataType as T, Error, Result, SqlState, Value};
+use regex::{Regex, RegexBuilder};
+
+use super::text::{function, text};
+use super::{Builtin, Facts, Kind, Nulls, Overload, Returns};
+
+pub(super) const FUNCTIONS: &[Builtin] = &[
+    function!("regexp_replace", Strict, [
+        (T::Text, T::Text, T::Text) => T::Text, regexp_replace;
+        (T::Text, T::Text, T::Text, T::Text) => T::Text, regexp_replace;
+    ]),
+    function!("regexp_like", Strict, [
+        (T::Text, T::Text) => T::Bool, regexp_like; (T::Text, T::Text, T::Text) => T::Bool, regexp_like;
+    ]),
+    function!("regexp_count", Strict, [(T::Text, T::Text) => T::Int4, regexp_count]),
+    function!("regexp_substr", Strict, [(T::Text, T::Text) => T::Text, regex_substring]),
+];
+
+thread_local! {
+    /// The expression used last: the pattern is nearly always a constant.
+    static LAST: RefCell<Option<(String, String, Regex)>> = const { RefCell::new(None) };
+}
+
+fn with_regex<R>(pattern: &str, flags: &str, use_it: impl FnOnce(&Regex) -> R) -> Result<R> {
+    LAST.with_borrow_mut(|last| {
+        let same = last.as_ref().is_some_and(|(known, known_flags, _)| known == pattern && known_flags == flags);
+        if !same {
+            let mut builder = RegexBuilder::new(pattern);
+            builder.size_limit(4 << 20);
+            for flag in flags.chars() {
+                match flag {
+                    'i' => _ = builder.case_insensitive(true),
+                    'c' => _ = builder.case_insensitive(false),
+                    'n' | 'm' => _ = builder.multi_line(true),
+                    's' => _ = builder.dot_matches_new_line(true),
+                    'x' => _ = builder.ignore_whitespace(true),
+                    'g' => {}
+                    other => {
+                        return Err(Error::new(
+                            SqlState::INVALID_PARAMETER_VALUE,
+                            format!("invalid regular expression option: \"{other}\""),
+                        ));
+                    }
+                }
+            }
+            // PostgreSQL's `.` matches a line end unless asked otherwise.
+            if !flags.contains(['n', 'm']) {
+                builder.dot_matches_new_line(true);
+            }
+            let regex = builder.build().map_err(|error| {
+                let reason = error.to_string();
+                Error::new(SqlState::INVALID_REGULAR_EXPRESSION, format!("invalid regular expression: \"{pattern}\""))
+                    .detail(reason.lines().last().unwrap_or_default().to_owned())
+            })?;
+            *last = Some((pattern.to_owned(), flags.to_owned(), regex));
+        }
+        match last {
+            Some((.., regex)) => Ok(use_it(regex)),
+            None => Err(Error::internal("a regular expression was not kept")),
+        }
+    })
+}
+
+pub(super) fn regex_match(_: &Facts, args: &[Value]) -> Result<Value> {
+    let source = text(args, 0)?;
+    with_regex(text(args, 1)?, "", |regex| Value::Bool(regex.is_match(source)))
+}
+
+pub(super) fn regex_match_nocase(_: &Facts, args: &[Value]) -> Result<Value> {
+    let source = text(args, 0)?;
+    with_regex(text(args, 1)?, "i", |regex| Value::Bool(regex.is_match(source)))
+}
+
+fn regexp_like(_: &Facts, args: &[Value]) -> Result<Value> {
+    let source = text(args, 0)?;
+    let flags = if args.len() > 2 { text(args, 2)? } else { "" };
+    with_regex(text(args, 1)?, flags, |regex| Value::Bool(regex.is_match(source)))
+}
+
+fn regexp_count(_: &Facts, args: &[Value]) -> Result<Value> {
+    let source = text(args, 0)?;
+    let count = with_regex(text(args, 1)?, "", |regex| regex.find_iter(source).count())?;
+    i32::try_from(count).map(Value::Int4).map_err(|_| super::out_of_range("integer"))
+}
+
+/// The part that matches, or the first group's part if there are groups.
+pub(super) fn regex_substring(_: &Facts, args: &[Value]) -> Result<Value> {
+    let source = text(args, 0)?;
+    with_regex(text(args, 1)?, "", |regex| {
+        let found = regex.captures(source).and_then(|captures| captures.get(1).or_else(|| captures.get(0)));
+        found.map_or(Value::Null, |part| Value::Text(part.as_str().to_owned()))
+    })
+}
+
+/// `\1` in the replacement is a group, `\&` the whole match.
+fn regexp_replace(_: &Facts, args: &[Value]) -> Result<Value> {
+    let source = text(args, 0)?;
+    let flags = if args.len() > 3 { text(args, 3)? } else { "" };
+    let replacement = replacement(text(args, 2)?);
+    with_regex(text(args, 1)?, flags, |regex| {
+        let times = if flags.contains('g') { 0 } else { 1 };
+        Value::Text(regex.replacen(source, times, replacement.as_str()).into_owned())
+    })
+}
+
+fn replacement(written: &str) -> String {
+    let mut out = String::with_capacity(written.len());
+    let mut chars = written.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '$' => out.push_str("$$"),
+            '\\' => match chars.next() {
+                Some(digit @ '1'..='9') => out.push_str(&format!("${{{digit}}}")),
+                Some('&') => out.push_str("${0}"),
+                Some(other) => out.push(other),
+                None => out.push('\\'),
+            },
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+pub(super) fn like(_: &Facts, args: &[Value]) -> Result<Value> {
+    let escape = escape_of(args)?;
+    like_match(text(args, 0)?.as_bytes(), text(args, 1)?.as_bytes(), escape).map(Value::Bool)
+}
+
+pub(super) fn ilike(_: &Facts, args: &[Value]) -> Result<Value> {
+    let escape = escape_of(args)?;
+    like_match(text(args, 0)?.to_lowercase().as_bytes(), text(args, 1)?.to_lowercase().as_bytes(), escape).map(Value::Bool)
+}
+
+fn escape_of(args: &[Value]) -> Result<Option<u8>> {
+    if args.len() < 3 {
+        return Ok(Some(b'\\'));
+    }
+    match text(args, 2)?.as_bytes() {
+        [] => Ok(None),
+        [byte] => Ok(Some(*byte)),
+        _ => Err(Error::unsupported("an ESCAPE character outside ASCII")),
+    }
+}
+
+/// Matches with at most one place to go back to, the last `%`: enough, because a later `%` can take over whatever an
+/// earlier one could. Works on bytes, stepping over whole characters where `_` or `%` takes one.
+pub(crate) fn like_match(text: &[u8], pattern: &[u8], escape: Option<u8>) -> Result<bool> {
+    let (mut t, mut p) = (0_usize, 0_usize);
+    let mut back: Option<(usize, usize)> = None;
+    loop {
+        let step = match pattern.get(p) {
+            Some(b'%') => {
+                back = Some((p + 1, t));
+                p += 1;
+                continue;
+            }
+            Some(b'_') if t < text.len() => Some((1, char_len(text, t))),
+            Some(byte) if Some(*byte) == escape => match pattern.get(p + 1) {
+                None => {
+                    return Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "LIKE pattern must not end with escape character"));
+                }
+                escaped => (escaped == text.get(t)).then_some((2, 1)),
+            },
+            Some(byte) if Some(byte) == text.get(t) => Some((1, 1)),
+            None if t == text.len() => return Ok(true),
+            _ => None,
+        };
+        match (step, back) {
+            (Some((pattern_step, text_step)), _) => {
+                p += pattern_step;
+                t += text_step;
+            }
+            (None, Some((after, from))) if from < text.len() => {
+                let next = from + char_len(text, from);
+                back = Some((after, next));
+                (p, t) = (after, next);
+            }
+            (None, _) => return Ok(false),
+        }
+    }
+}
+
+/// The length of the character that begins there.
+fn char_len(text: &[u8], at: usize) -> usize {
+    let follow = text.get(at + 1..).unwrap_or_default();
+    1 + follow.iter().take_while(|byte| **byte & 0xc0 == 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::like_match;
+
+    #[test]
+    fn like_patterns() {
+        let like = |text: &str, pattern: &str| like_match(text.as_bytes(), pattern.as_bytes(), Some(b'\\')).unwrap();
+        assert!(like("abc", "a%"));
+        assert!(like("abc", "%b%"));
+        assert!(like("abc", "___"));
+        assert!(!like("abc", "__"));
+        assert!(like("äöü", "_ö_"));
+        assert!(like("", "%"));
+        assert!(!like("", "_"));
+        assert!(like("a%c", "a\\%c"));
+        assert!(!like("abc", "a\\%c"));
+        assert!(like("aXbXc", "a%X%c"));
+        assert!(!like("aab", "a%c"));
+        assert!(like_match(b"a", b"a\\", Some(b'\\')).is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! What all queries of a database share: the bound on memory, the spill directory, DataFusion's state, and the threads its
+//! own tasks run on.
+
+use std::sync::Arc;
+
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::Optimizer;
+use datafusion::prelude::SessionConfig;
+use driftdb_types::{Error, Result};
+
+use super::errors::from_datafusion;
+use super::scan::Execution;
+use crate::database::SqlOptions;
+use crate::read::QueryContext;
+
+/// Shared by all queries of a database.
+pub(crate) struct QueryRuntime {
+    state: SessionState,
+    /// The rules that a plan with its parameters put in is run through again: they fold the constants and push them down.
+    pub(super) bound_optimizer: Optimizer,
+    tasks: tokio::runtime::Runtime,
+    pub(super) batch_rows: usize,
+}
+
+impl std::fmt::Debug for QueryRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryRuntime").finish_non_exhaustive()
+    }
+}
+
+impl QueryRuntime {
+    pub(crate) fn new(options: &SqlOptions) -> Result<QueryRuntime> {
+        let consumers = std::num::NonZeroUsize::new(3).ok_or_else(|| Error::internal("three is zero"))?;
+        let pool: Arc<dyn MemoryPool> =
+            Arc::new(TrackConsumersPool::new(FairSpillPool::new(options.memory_limit_bytes), consumers));
+        let disk = match &options.spill_dir {
+            Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
+            None => DiskManagerMode::Disabled,
+        };
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(pool)
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+            .build_arc()
+            .map_err(from_datafusion)?;
+        let state = SessionStateBuilder::new()
+            .with_config(config())
+            .with_runtime_env(environment)
+            .with_aggregate_functions(datafusion::functions_aggregate::all_default_aggregate_functions())
+            .build();
+        // DataFusion starts tasks only where a plan has several partitions (UNION) or spills.
+        let tasks = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("driftdb-query")
+            .build()
+            .map_err(|error| Error::internal(format!("the query threads could not be started: {error}")))?;
+        Ok(QueryRuntime {
+            state,
+            bound_optimizer: Optimizer::new(),
+            tasks,
+            batch_rows: options.batch_rows.max(1),
+        })
+    }
+
+    /// DataFusion's state for one execution.
+    pub(super) fn state(&self, ctx: &QueryContext) -> SessionState {
+        let mut state = self.state.clone();
+        state.config_mut().set_extension(Arc::new(Execution(ctx.clone())));
+        state
+    }
+
+    /// DataFusion's state where nothing is executed.
+    pub(super) fn planning_state(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// Inside of this guard DataFusion finds the threads for its tasks.
+    pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.tasks.enter()
+    }
+}
+
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false)
+        .with_batch_size(8192);
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.collect_spans = true;
+    options.optimizer.repartition_joins = false;
+    options.optimizer.repartition_aggregations = false;
+    options.optimizer.repartition_windows = false;
+    options.optimizer.repartition_sorts = false;
+    // The logical and the physical schema may differ in metadata, which says nothing of the values.
+    options.execution.skip_physical_aggregate_schema_check = true;
+    config
+}

@@ -1,0 +1,132 @@
+//! System tables: `driftdb.commits`, `information_schema`, and of `pg_catalog` what common tools ask for. They are computed
+//! from the catalog of the execution's snapshot when they are scanned.
+
+mod commits;
+mod information;
+mod pg;
+mod pg_empty;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::Result as DfResult;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use driftdb_engine::Catalog;
+use driftdb_types::{DataType, Result, TableSchema, Value};
+
+use super::functions::CLUSTERED_INDEX_OID;
+use super::scan::{RowsExec, ValueRows};
+use super::types::field;
+use crate::read::QueryContext;
+
+/// The oid of the schema `public`.
+const PUBLIC_OID: i64 = 2200;
+/// The oid of the schema `pg_catalog`.
+const CATALOG_OID: i64 = 11;
+/// The oid of the schema `information_schema`.
+const INFORMATION_OID: i64 = 13_000;
+/// The oid of the only user there is.
+const USER_OID: i64 = 10;
+
+/// One system table.
+#[derive(Clone, Copy)]
+struct SystemTable {
+    schema: &'static str,
+    name: &'static str,
+    columns: &'static [(&'static str, DataType)],
+    rows: fn(&QueryContext) -> Result<ValueRows>,
+}
+
+/// The system table of that name.
+pub(super) fn table(schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+    let groups: [&[SystemTable]; 4] = [commits::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
+    let found = groups.into_iter().flatten().find(|table| table.schema == schema && table.name == name)?;
+    Some(Arc::new(SystemProvider::new(*found)))
+}
+
+/// The names of all of them, with their schemas.
+fn all() -> impl Iterator<Item = &'static SystemTable> {
+    let groups: [&'static [SystemTable]; 4] = [commits::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
+    groups.into_iter().flatten()
+}
+
+struct SystemProvider {
+    table: SystemTable,
+    schema: SchemaRef,
+}
+
+impl SystemProvider {
+    fn new(table: SystemTable) -> SystemProvider {
+        let fields: Vec<Field> = table.columns.iter().map(|(name, data_type)| field(name, *data_type, true)).collect();
+        SystemProvider { table, schema: Arc::new(Schema::new(fields)) }
+    }
+}
+
+impl std::fmt::Debug for SystemProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.table.schema, self.table.name)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SystemProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        RowsExec::plan(&self.schema, projection, format!("{}.{}", self.table.schema, self.table.name), self.table.rows)
+    }
+}
+
+fn text(value: impl Into<String>) -> Value {
+    Value::Text(value.into())
+}
+
+fn oid(value: impl Into<i64>) -> Value {
+    Value::Int8(value.into())
+}
+
+fn ready(rows: Vec<Vec<Value>>) -> Result<ValueRows> {
+    Ok(Box::new(rows.into_iter().map(Ok)))
+}
+
+/// The oid that the index of a clustered primary key is shown with; the rows are that index.
+fn clustered_index_oid(table: &TableSchema) -> i64 {
+    i64::from(table.id.0 | CLUSTERED_INDEX_OID)
+}
+
+/// The oid of a table or index by its name.
+pub(super) fn relation_oid(catalog: &Catalog, name: &str) -> Option<i64> {
+    if let Some(table) = catalog.table(name) {
+        return Some(i64::from(table.id.0));
+    }
+    for table in catalog.tables() {
+        if let Some(index) = table.indexes.iter().find(|index| index.name == name) {
+            return Some(i64::from(index.id.0));
+        }
+        if table.is_clustered() && table.primary_key.as_ref().is_some_and(|key| key.name == name) {
+            return Some(clustered_index_oid(table));
+        }
+    }
+    system_oid(name)
+}
+
+/// System tables have oids below those of users' tables, by their place in the list.
+fn system_oid(name: &str) -> Option<i64> {
+    all().position(|table| table.name == name && table.schema == "pg_catalog").map(|place| place as i64 + 50)
+}
