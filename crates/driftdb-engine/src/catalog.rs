@@ -164,9 +164,13 @@ pub(crate) struct KnownTrees {
 }
 
 impl KnownTrees {
-    /// A definition that is about to be applied to the store.
+    /// A definition that is about to be applied to the store, or was at some time. A flush may ask at any moment, so
+    /// an older definition never takes the place of a newer one: rows would lose the columns that it lacks.
     pub(crate) fn learn(&self, schema: &Arc<TableSchema>) {
-        self.tables.write().insert(schema.id, Arc::clone(schema));
+        let mut tables = self.tables.write();
+        if tables.get(&schema.id).is_none_or(|known| known.version < schema.version) {
+            tables.insert(schema.id, Arc::clone(schema));
+        }
     }
 }
 
@@ -210,7 +214,6 @@ impl Catalogs {
             let version = version?;
             changes.push(version.from.seq);
             changes.extend(version.to.map(|to| to.seq));
-            // Ordered by key and time, so the last one of a table is the one that stays known.
             if let (_, Some(schema)) = decode_change(&version.key, Some(&version.payload))? {
                 known.learn(&schema);
             }
@@ -336,6 +339,16 @@ mod tests {
         assert_eq!(dropped.tables().count(), 0);
         assert!(!dropped.is_named("b_pkey"));
         assert_eq!(first.tables().count(), 1);
+    }
+
+    #[test]
+    fn what_is_known_of_a_tree_never_goes_back() {
+        let known = KnownTrees::default();
+        let newer = Arc::new(TableSchema { version: 2, ..TableSchema::clone(&table(100, "new")) });
+        known.learn(&newer);
+        known.learn(&table(100, "old"));
+        let Some(TreeSchema::Rows(schema)) = known.tree_schema(TreeId(100)) else { panic!("not known") };
+        assert_eq!(schema, newer);
     }
 
     #[test]

@@ -1,0 +1,18 @@
+//! The engine as the layer above sees it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::disallowed_methods,
+    reason = "tests stop where something is not as expected"
+)]
+
+mod concurrency;
+mod constraints;
+mod durability;
+mod history;
+mod model;
+mod schema;
+mod support;
