@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use driftdb_env::{Disk, Env, OpenOptions};
-use driftdb_types::{Stamp, TreeId, decode_row};
+use driftdb_types::{KeyRange, Stamp, TreeId, decode_row};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::base::{self, Committed};
-use crate::history::{OpenSegment, Segment, SegmentMeta};
+use crate::history::{Bounds, OpenSegment, Segment, SegmentMeta};
 use crate::store::HISTORY_DIR;
 use crate::{SchemaSource, StoreError, TreeSchema, Version};
 
@@ -157,9 +157,13 @@ impl Check {
         self.check_bytes(path, meta)?;
         let open = OpenSegment::open(&self.disk, path)?;
         let mut last: Option<(Vec<u8>, Stamp)> = None;
-        let mut seen = SegmentMeta { rows: 0, ..empty_bounds(meta) };
+        let mut seen = SegmentMeta { rows: 0, bounds: Bounds::NONE, ..meta.clone() };
         for window in open.windows(WINDOW_ROWS) {
-            for version in open.read(&window, |_, _| Some(true))? {
+            let mut versions = Vec::new();
+            for batch in open.read(&window)? {
+                versions.append(&mut open.select(&batch, &KeyRange::all(), |_, _| true)?);
+            }
+            for version in versions {
                 let Some(to) = version.to else { continue };
                 let at = (version.key.to_vec(), version.from);
                 if last.as_ref().is_some_and(|last| *last >= at) {
@@ -245,28 +249,11 @@ impl Check {
     }
 }
 
-/// The bounds of no rows yet.
-fn empty_bounds(meta: &SegmentMeta) -> SegmentMeta {
-    let (max, zero) = (driftdb_types::CommitSeq::MAX, driftdb_types::CommitSeq::ZERO);
-    SegmentMeta {
-        key_min: Vec::new(),
-        key_max: Vec::new(),
-        from_min: max,
-        from_max: zero,
-        to_min: max,
-        to_max: zero,
-        ..meta.clone()
-    }
-}
-
 fn note(seen: &mut SegmentMeta, version: &Version, to: Stamp) {
     if seen.rows == 0 {
-        seen.key_min = version.key.to_vec();
+        seen.bounds.key_min = version.key.to_vec();
     }
     seen.rows += 1;
-    seen.key_max = version.key.to_vec();
-    seen.from_min = seen.from_min.min(version.from.seq);
-    seen.from_max = seen.from_max.max(version.from.seq);
-    seen.to_min = seen.to_min.min(to.seq);
-    seen.to_max = seen.to_max.max(to.seq);
+    seen.bounds.key_max = version.key.to_vec();
+    seen.bounds.add_period(version.from.seq, to.seq);
 }

@@ -27,7 +27,7 @@ pub(crate) fn pick(manifest: &Manifest, options: &StoreOptions) -> Option<(TreeI
             tiers.entry(tier).or_default().push(segment);
         }
         let mut due = tiers.into_values().find(|segments| segments.len() >= fan_in)?;
-        due.sort_by_key(|segment| segment.meta.to_min);
+        due.sort_by_key(|segment| segment.meta.bounds.to_min);
         Some((tree, due.into_iter().take(fan_in).cloned().collect()))
     })
 }
@@ -37,7 +37,7 @@ pub(crate) struct CompactTo<'s> {
     pub(crate) disk: &'s Arc<dyn Disk>,
     pub(crate) history_dir: &'s Path,
     pub(crate) schemas: &'s dyn SchemaSource,
-    pub(crate) cache: &'s SegmentCache,
+    pub(crate) cache: &'s Arc<SegmentCache>,
     pub(crate) number: u64,
 }
 
@@ -49,7 +49,7 @@ impl CompactTo<'_> {
         let mut writer = SegmentWriter::create(self.disk, self.history_dir, tree, self.number, level, schema)?;
         let mut cursors = segments
             .iter()
-            .map(|segment| HistoryCursor::new(self.cache.open(segment)?, &KeyRange::all(), Period::All, false))
+            .map(|segment| HistoryCursor::new(self.cache, segment, &KeyRange::all(), Period::All, false))
             .collect::<Result<Vec<_>>>()?;
         loop {
             for cursor in &mut cursors {

@@ -41,7 +41,9 @@ impl FlushTo<'_> {
         let mut segments = Vec::new();
         for tree in table.trees() {
             let mut segment = None;
-            let Some(mut cursor) = MemCursor::new(table, tree, &KeyRange::all(), Seek::Versions, false) else { continue };
+            let Some(mut cursor) = MemCursor::new(table, tree, &KeyRange::all(), Seek::Versions, false) else {
+                continue;
+            };
             while let Some(item) = cursor.next() {
                 self.flush_key(tree, item, rows, &mut segment)?;
             }
@@ -87,4 +89,3 @@ impl FlushTo<'_> {
         }
     }
 }
-

@@ -31,8 +31,8 @@ mod store;
 mod version;
 mod view;
 
-pub use check::{Finding, check};
 pub use batch::{CommitBatch, Write};
+pub use check::{Finding, check};
 pub use error::StoreError;
 pub use options::{SchemaSource, StoreOptions, TreeSchema};
 pub use scan::Scan;

@@ -208,7 +208,8 @@ impl Memtable {
     /// Whether a tree has no entry within a range.
     fn is_empty_range(&self, tree: TreeId, range: &KeyRange) -> bool {
         range.is_empty()
-            || self.entries(tree, range.start.as_ref().map(Vec::as_slice), range.end.as_ref().map(Vec::as_slice))
+            || self
+                .entries(tree, range.start.as_ref().map(Vec::as_slice), range.end.as_ref().map(Vec::as_slice))
                 .next()
                 .is_none()
     }
@@ -264,7 +265,13 @@ pub(crate) struct MemCursor {
 
 impl MemCursor {
     /// A cursor before the first key of the range (in reverse: after the last); `None` when there is none in it.
-    pub(crate) fn new(table: &Memtable, tree: TreeId, range: &KeyRange, seek: Seek, reverse: bool) -> Option<MemCursor> {
+    pub(crate) fn new(
+        table: &Memtable,
+        tree: TreeId,
+        range: &KeyRange,
+        seek: Seek,
+        reverse: bool,
+    ) -> Option<MemCursor> {
         if table.is_empty_range(tree, range) {
             return None;
         }
@@ -314,7 +321,11 @@ impl MemCursor {
         match self.chunk.back() {
             Some(last) if !complete => {
                 let bound = Bound::Excluded(last.key.to_vec());
-                if self.reverse { self.range.end = bound } else { self.range.start = bound }
+                if self.reverse {
+                    self.range.end = bound
+                } else {
+                    self.range.start = bound
+                }
                 self.exhausted = self.range.is_empty();
             }
             _ => self.exhausted = true,
@@ -344,8 +355,11 @@ fn collect<'a>(
                 return false;
             }
         }
-        let item = current
-            .get_or_insert_with(|| MemItem { key: key.key.clone(), hit: MemHit::default(), versions: Vec::new() });
+        let item = current.get_or_insert_with(|| MemItem {
+            key: key.key.clone(),
+            hit: MemHit::default(),
+            versions: Vec::new(),
+        });
         match seek {
             Seek::Versions => item.versions.push(MemVersion::of(key, value)),
             // Forward, a key's versions come newest first; in reverse, oldest first.

@@ -33,7 +33,7 @@ impl Default for StoreOptions {
             memtable_bytes: 64 << 20,
             sealed_max: 2,
             cache_bytes: 256 << 20,
-            history_cache_bytes: 64 << 20,
+            history_cache_bytes: 128 << 20,
             compaction_fan_in: 8,
             segment_bytes_max: 1 << 30,
             retry_delay: Duration::from_millis(500),

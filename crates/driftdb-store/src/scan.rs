@@ -211,3 +211,15 @@ impl Iterator for Scan {
         next.transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn scans_and_views_move_between_threads() {
+        fn moves<T: Send + 'static>() {}
+        fn is_shared<T: Send + Sync + 'static>() {}
+        moves::<crate::Scan>();
+        is_shared::<crate::StoreView>();
+        is_shared::<crate::Store>();
+    }
+}

@@ -13,7 +13,7 @@
 //! ([`Shared::settle`]) and goes on from what it finds. Only a failed *sync* is final: what is durable is then unknown,
 //! commits are refused with the cause until the store is opened again, and what is visible stays readable.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::base::{Base, BaseSnapshot, Committed};
 use crate::compaction::{self, CompactTo};
 use crate::flush::FlushTo;
-use crate::history::{Manifest, Segment, SegmentCache, segment_file_name};
+use crate::history::{Manifest, Segment, SegmentCache, SegmentMeta, segment_file_name};
 use crate::memtable::Memtable;
 use crate::{Checkpoint, CommitBatch, Result, SchemaSource, StoreError, StoreOptions, StoreView};
 
@@ -243,8 +243,7 @@ impl Store {
 
 /// Removes the files in the history directory that the manifest does not name; misses those it does.
 fn clear_orphans(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<()> {
-    let mut live: std::collections::HashSet<String> =
-        manifest.segments().map(|segment| segment.meta.file_name()).collect();
+    let mut live: HashSet<String> = manifest.segments().map(|segment| segment.meta.file_name()).collect();
     for name in disk.list(dir).map_err(|error| StoreError::io("listing", dir, error))? {
         if !live.remove(&name) {
             let path = dir.join(name);
@@ -321,6 +320,10 @@ impl Shared {
 
     fn compact(&self) -> Result<bool> {
         let _compacting = self.compacting.lock();
+        if self.base.sync_failed() {
+            // Its commit would be refused; do not begin the work.
+            return Err(self.base.sync_failure());
+        }
         let manifest = self.state.lock().base.manifest.clone();
         let Some((tree, segments)) = compaction::pick(&manifest, &self.options) else { return Ok(false) };
         drop(manifest);
@@ -380,14 +383,14 @@ impl Shared {
         }
         self.base.recover_from_failure(None)?;
         let committed = self.base.committed()?;
-        let known: Vec<u64> = {
+        let known = {
             let state = self.state.lock();
-            let numbers = state.base.manifest.segments().map(|segment| segment.meta.number);
-            if state.base.checkpoint == committed.checkpoint { numbers.collect() } else { Vec::new() }
+            let numbers: HashSet<u64> = state.base.manifest.segments().map(|segment| segment.meta.number).collect();
+            (state.base.checkpoint, numbers)
         };
-        let found: Vec<u64> = committed.segments.iter().map(|segment| segment.number).collect();
-        let live: std::collections::HashSet<String> = committed.segments.iter().map(|meta| meta.file_name()).collect();
-        if sorted(known) != sorted(found) || committed.checkpoint != self.checkpoint() {
+        let found: HashSet<u64> = committed.segments.iter().map(|segment| segment.number).collect();
+        let live: HashSet<String> = committed.segments.iter().map(SegmentMeta::file_name).collect();
+        if known != (committed.checkpoint, found) {
             // The commit that reported an error did happen, as this process sees the file. Before anything is built on it
             // it has to be durable: another commit, whose sync succeeds, makes it so.
             let write = self.base.begin_write()?;
@@ -409,10 +412,6 @@ impl Shared {
         Ok(())
     }
 
-    fn checkpoint(&self) -> Checkpoint {
-        self.state.lock().base.checkpoint
-    }
-
     /// Makes what the base holds now what new views are made of.
     fn install(&self, writing: &mut Writing, committed: Committed) -> Result<()> {
         let (old_manifest, old_checkpoint, old_rows) = {
@@ -421,15 +420,17 @@ impl Shared {
         };
         let rows =
             if committed.checkpoint == old_checkpoint { old_rows } else { self.base.rows(committed.checkpoint)? };
-        let known: std::collections::HashMap<u64, &Arc<Segment>> =
+        let known: HashMap<u64, &Arc<Segment>> =
             old_manifest.segments().map(|segment| (segment.meta.number, segment)).collect();
         let segments = committed.segments.into_iter().map(|meta| match known.get(&meta.number) {
             Some(segment) => Arc::clone(segment),
             None => Arc::new(Segment::new(meta, &self.history_dir)),
         });
         let manifest = Manifest::new(segments);
-        let live: std::collections::HashSet<u64> = manifest.segments().map(|segment| segment.meta.number).collect();
-        writing.obsolete.extend(old_manifest.segments().filter(|segment| !live.contains(&segment.meta.number)).cloned());
+        let live: HashSet<u64> = manifest.segments().map(|segment| segment.meta.number).collect();
+        writing
+            .obsolete
+            .extend(old_manifest.segments().filter(|segment| !live.contains(&segment.meta.number)).cloned());
         drop(old_manifest);
         {
             let mut state = self.state.lock();
@@ -470,9 +471,4 @@ impl Shared {
         let since = state.failure.as_ref().map_or(now, |failure| failure.since);
         state.failure = Some(Failure { since, error: Arc::new(error.clone()) });
     }
-}
-
-fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {
-    numbers.sort_unstable();
-    numbers
 }

@@ -18,7 +18,8 @@ impl Checkpoint {
     pub const ZERO: Checkpoint = Checkpoint { stamp: Stamp::ZERO, lsn: Lsn(0) };
 }
 
-/// One row version (or index entry, or other entry of a tree).
+/// One row version (or index entry, or other entry of a tree). Its bytes may share their memory with the rows beside it
+/// (up to some 32 KiB, keys and payloads apart): copy what is to be kept for long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The key within its tree.

@@ -105,8 +105,8 @@ impl StoreView {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let segments = self.base.manifest.of(tree).iter().filter(|segment| segment.meta.may_hold(range, period));
-        segments.map(|segment| HistoryCursor::new(self.cache.open(segment)?, range, period, reverse)).collect()
+        let segments = self.base.manifest.of(tree).iter().filter(|segment| segment.meta.bounds.may_hold(range, period));
+        segments.map(|segment| HistoryCursor::new(&self.cache, segment, range, period, reverse)).collect()
     }
 }
 

@@ -379,10 +379,11 @@ pub(crate) struct BaseItem {
     pub(crate) payload: Bytes,
 }
 
-/// How many rows the first and the largest chunk of a cursor have, and how many bytes end one: a point read pays for few
-/// rows, a scan copies many into one allocation.
+/// How many rows the first and the largest chunk of a cursor have, and how many bytes of payload end one: a point read
+/// pays for few rows, a scan copies many at once. A reader that keeps one row of a chunk keeps all of it in memory, so
+/// they are not large; and keys, which are kept for longer, do not keep the payloads.
 const CHUNK_ROWS: (usize, usize) = (8, 512);
-const CHUNK_BYTES: usize = 64 << 10;
+const CHUNK_BYTES: usize = 32 << 10;
 
 /// The rows of a tree within a range, in order, copied out by the chunk.
 pub(crate) struct BaseCursor {
@@ -443,7 +444,7 @@ impl BaseCursor {
         Ok(())
     }
 
-    /// Copies the next rows into one allocation that they share.
+    /// Copies the next rows out: their keys into one allocation that they share, their payloads into another.
     fn read_chunk(&mut self, opened: &(RowsTable, u64)) -> Result<(), ChunkError> {
         if self.walk.as_ref().is_none_or(|(_, generation)| *generation != opened.1) {
             let (start, end) = &self.range;
@@ -451,10 +452,10 @@ impl BaseCursor {
             self.walk = Some((opened.0.range::<&[u8]>(bounds).map_err(ChunkError::Storage)?, opened.1));
         }
         let Some((walk, _)) = &mut self.walk else { return Ok(()) };
-        let mut bytes = Vec::new();
+        let (mut keys, mut payloads) = (Vec::new(), Vec::new());
         let mut found: Vec<(usize, usize, Stamp)> = Vec::with_capacity(self.chunk_rows);
         let mut complete = false;
-        while found.len() < self.chunk_rows && bytes.len() < CHUNK_BYTES {
+        while found.len() < self.chunk_rows && payloads.len() < CHUNK_BYTES {
             let next = if self.reverse { walk.next_back() } else { walk.next() };
             let Some(next) = next else {
                 complete = true;
@@ -465,22 +466,22 @@ impl BaseCursor {
             let damaged = || StoreError::damaged(&self.rows.base.path, format!("the entry of key {full:02x?}"));
             let (_, key) = decode_key(full).ok_or_else(|| ChunkError::Damaged(damaged()))?;
             let (from, payload) = decode_value(value).ok_or_else(|| ChunkError::Damaged(damaged()))?;
-            bytes.extend_from_slice(key);
-            let key_end = bytes.len();
-            bytes.extend_from_slice(payload);
-            found.push((key_end, bytes.len(), from));
-            if found.len() == self.chunk_rows || bytes.len() >= CHUNK_BYTES {
+            keys.extend_from_slice(key);
+            payloads.extend_from_slice(payload);
+            found.push((keys.len(), payloads.len(), from));
+            if found.len() == self.chunk_rows || payloads.len() >= CHUNK_BYTES {
                 let bound = Bound::Excluded(full.to_vec());
                 if self.reverse { self.range.1 = bound } else { self.range.0 = bound }
             }
         }
         self.exhausted = complete;
-        let bytes = Bytes::from(bytes);
-        let mut start = 0;
-        self.chunk.extend(found.into_iter().map(|(key_end, end, from)| {
-            let item = BaseItem { key: bytes.slice(start..key_end), from, payload: bytes.slice(key_end..end) };
-            start = end;
-            item
+        let (keys, payloads) = (Bytes::from(keys), Bytes::from(payloads));
+        let (mut key_start, mut payload_start) = (0, 0);
+        self.chunk.extend(found.into_iter().map(|(key_end, payload_end, from)| {
+            let key = keys.slice(key_start..key_end);
+            let payload = payloads.slice(payload_start..payload_end);
+            (key_start, payload_start) = (key_end, payload_end);
+            BaseItem { key, from, payload }
         }));
         Ok(())
     }

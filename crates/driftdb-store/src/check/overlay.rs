@@ -72,7 +72,8 @@ impl StorageBackend for Overlay {
         }
         for (number, within, count) in pieces(offset, out.len()) {
             let page = self.page(&state, number)?;
-            let (now, rest) = std::mem::take(&mut out).split_at_mut_checked(count).ok_or(io::ErrorKind::UnexpectedEof)?;
+            let (now, rest) =
+                std::mem::take(&mut out).split_at_mut_checked(count).ok_or(io::ErrorKind::UnexpectedEof)?;
             now.copy_from_slice(page.get(within..within + count).ok_or(io::ErrorKind::UnexpectedEof)?);
             out = rest;
         }

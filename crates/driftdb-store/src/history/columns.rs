@@ -7,6 +7,7 @@
 //! file's metadata, so a segment explains itself.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -23,7 +24,7 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType as ArrowType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use driftdb_types::{
-    CommitSeq, DataType, Decimal, Interval, Stamp, TableSchema, Value, decode_row, encode_row,
+    CommitSeq, DataType, Decimal, Interval, KeyRange, Stamp, TableSchema, Value, decode_row, encode_row,
 };
 
 use crate::{TreeSchema, Version};
@@ -77,7 +78,8 @@ impl Layout {
         let mut names: HashSet<String> = SYSTEM_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
         let columns = table.iter().flat_map(|table| &table.columns);
         // Live columns keep their names; a dropped one gives way to a live one that took its name.
-        let live: HashSet<&str> = table.iter().flat_map(|table| table.live_columns()).map(|column| column.name.as_str()).collect();
+        let live: HashSet<&str> =
+            table.iter().flat_map(|table| table.live_columns()).map(|column| column.name.as_str()).collect();
         for (id, column) in columns.enumerate() {
             let taken = names.contains(&column.name) || (column.dropped && live.contains(column.name.as_str()));
             let name = if taken { format!("{}__{id}", column.name) } else { column.name.clone() };
@@ -99,7 +101,11 @@ impl Layout {
                     .iter()
                     .zip(&mut payloads)
                     .map(|(version, payload)| match decode_row(table, &version.payload) {
-                        Ok(row) if row.iter().zip(&table.columns).all(|(value, column)| fits(value, column.data_type)) => row,
+                        Ok(row)
+                            if row.iter().zip(&table.columns).all(|(value, column)| fits(value, column.data_type)) =>
+                        {
+                            row
+                        }
                         Ok(_) | Err(_) => {
                             *payload = Some(&version.payload);
                             Vec::new()
@@ -204,7 +210,9 @@ fn fits(value: &Value, ty: DataType) -> bool {
         (Value::Numeric(decimal), DataType::Numeric(_)) => match decimal_type(ty) {
             Some((precision, scale)) => {
                 i8::try_from(decimal.scale()).is_ok_and(|found| found == scale)
-                    && 10u128.checked_pow(precision.into()).is_none_or(|limit| decimal.unscaled().unsigned_abs() < limit)
+                    && 10u128
+                        .checked_pow(precision.into())
+                        .is_none_or(|limit| decimal.unscaled().unsigned_abs() < limit)
             }
             // The text form keeps the scale, so it comes back the same.
             None => true,
@@ -310,11 +318,29 @@ impl<'b> Rows<'b> {
         binary(self.column(KEY)?, row)
     }
 
-    pub(crate) fn from_seq(&self, row: usize) -> Option<CommitSeq> {
+    /// The first row whose key is not before the range; `None` when there are no keys. Rows are in key order.
+    pub(crate) fn first_in(&self, range: &KeyRange) -> Option<usize> {
+        let keys = self.column(KEY)?.as_binary_opt::<i32>()?;
+        let before = |key: &[u8]| match &range.start {
+            Bound::Included(start) => key < start.as_slice(),
+            Bound::Excluded(start) => key <= start.as_slice(),
+            Bound::Unbounded => false,
+        };
+        let (mut low, mut high) = (0, keys.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(keys.value(middle)) { low = middle + 1 } else { high = middle }
+        }
+        Some(low)
+    }
+
+    /// The commit a row's version began with.
+    pub(crate) fn began(&self, row: usize) -> Option<CommitSeq> {
         self.i64(FROM_SEQ, row).map(|seq| CommitSeq(seq.cast_unsigned()))
     }
 
-    pub(crate) fn to_seq(&self, row: usize) -> Option<CommitSeq> {
+    /// The commit that closed a row's version.
+    pub(crate) fn ended(&self, row: usize) -> Option<CommitSeq> {
         self.i64(TO_SEQ, row).map(|seq| CommitSeq(seq.cast_unsigned()))
     }
 
@@ -324,7 +350,8 @@ impl<'b> Rows<'b> {
         let key = self.key(row).ok_or_else(|| missing("_key"))?;
         let from = self.stamp(FROM_SEQ, FROM_TIME, row).ok_or_else(|| missing("_from"))?;
         let to = self.stamp(TO_SEQ, TO_TIME, row).ok_or_else(|| missing("_to"))?;
-        let deleted = self.column(DELETED).and_then(|array| array.as_boolean_opt()).ok_or_else(|| missing("_deleted"))?;
+        let deleted =
+            self.column(DELETED).and_then(|array| array.as_boolean_opt()).ok_or_else(|| missing("_deleted"))?;
         let payload = match binary(self.column(PAYLOAD).ok_or_else(|| missing("_payload"))?, row) {
             Some(payload) => Bytes::copy_from_slice(payload),
             None => self.encode(row)?.into(),

@@ -8,63 +8,56 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use driftdb_types::{CommitSeq, KeyRange};
+use driftdb_types::KeyRange;
 
-use super::columns::Rows;
-use super::segment::{OpenSegment, Window};
+use super::cache::SegmentCache;
+use super::manifest::Segment;
+use super::pages::Window;
+use super::segment::OpenSegment;
 use super::writer::PAGE_ROWS;
 use crate::{Period, Result, Version};
 
-/// A window has at most this many rows.
+/// A window of a scan has at most this many rows.
 const WINDOW_ROWS: usize = 4 * PAGE_ROWS;
+/// A walk over no more pages than this reads them through the cache.
+const CACHED_PAGES: usize = 4;
 
 /// The versions of a segment within a range of keys that belong to a period, in the order of (key, from), or against it.
 pub(crate) struct HistoryCursor {
+    cache: Arc<SegmentCache>,
+    number: u64,
     segment: Arc<OpenSegment>,
     range: KeyRange,
     period: Period,
     reverse: bool,
+    cached: bool,
     windows: VecDeque<Window>,
     ready: VecDeque<Version>,
 }
 
 impl HistoryCursor {
-    pub(crate) fn new(segment: Arc<OpenSegment>, range: &KeyRange, period: Period, reverse: bool) -> Result<HistoryCursor> {
-        let mut windows: VecDeque<Window> = VecDeque::new();
-        let point = match range.bounds() {
-            (Bound::Included(start), Bound::Included(end)) if start == end => Some(start),
-            _ => None,
-        };
-        for row_group in 0..segment.row_groups() {
-            let pages = segment.pages(
-                row_group,
-                |min, max| may_overlap(range, min, max),
-                |min, max| period_may_hold_from(period, min, max),
-                |min, max| period_may_hold_to(period, min, max),
-            )?;
-            if pages.is_empty() {
-                continue;
-            }
-            if let Some(key) = point
-                && !segment.may_hold(row_group, key)?
-            {
-                continue;
-            }
-            for rows in pages {
-                match windows.back_mut() {
-                    Some(last)
-                        if last.row_group == row_group
-                            && last.rows.end == rows.start
-                            && rows.end - last.rows.start <= WINDOW_ROWS =>
-                    {
-                        last.rows.end = rows.end;
-                    }
-                    _ => windows.push_back(Window { row_group, rows }),
-                }
-            }
-        }
-        let range = range.clone();
-        Ok(HistoryCursor { segment, range, period, reverse, windows, ready: VecDeque::new() })
+    pub(crate) fn new(
+        cache: &Arc<SegmentCache>,
+        segment: &Segment,
+        range: &KeyRange,
+        period: Period,
+        reverse: bool,
+    ) -> Result<HistoryCursor> {
+        let open = cache.open(segment)?;
+        let pages = pages(&open, range, period)?;
+        let cached = pages.len() <= CACHED_PAGES;
+        let windows = if cached { pages.into() } else { joined(pages) };
+        Ok(HistoryCursor {
+            cache: Arc::clone(cache),
+            number: segment.meta.number,
+            segment: open,
+            range: range.clone(),
+            period,
+            reverse,
+            cached,
+            windows,
+            ready: VecDeque::new(),
+        })
     }
 
     /// Reads on until the next version is there, or the end.
@@ -72,11 +65,16 @@ impl HistoryCursor {
         while self.ready.is_empty() {
             let window = if self.reverse { self.windows.pop_back() } else { self.windows.pop_front() };
             let Some(window) = window else { return Ok(()) };
-            let admits = |rows: &Rows<'_>, row: usize| {
-                let (from, to) = (rows.from_seq(row)?, rows.to_seq(row)?);
-                Some(self.period.admits(from, Some(to)) && self.range.contains(rows.key(row)?))
+            let batches = if self.cached {
+                self.cache.read(self.number, &self.segment, &window)?
+            } else {
+                self.segment.read(&window)?.into()
             };
-            let mut versions = self.segment.read(&window, admits)?;
+            let mut versions = Vec::new();
+            for batch in batches.iter() {
+                let admits = |from, to| self.period.admits(from, Some(to));
+                versions.append(&mut self.segment.select(batch, &self.range, admits)?);
+            }
             if self.reverse {
                 versions.reverse();
             }
@@ -100,36 +98,37 @@ impl HistoryCursor {
     }
 }
 
-/// Whether a page whose keys lie within `[min, max]` may have one of the range.
-fn may_overlap(range: &KeyRange, min: &[u8], max: &[u8]) -> bool {
-    let (start, end) = range.bounds();
-    let after_start = match start {
-        Bound::Included(start) => max >= start,
-        Bound::Excluded(start) => max > start,
-        Bound::Unbounded => true,
-    };
-    let before_end = match end {
-        Bound::Included(end) => min <= end,
-        Bound::Excluded(end) => min < end,
-        Bound::Unbounded => true,
-    };
-    after_start && before_end
+/// The pages that may hold what is asked for.
+fn pages(segment: &OpenSegment, range: &KeyRange, period: Period) -> Result<Vec<Window>> {
+    let mut windows: Vec<Window> = segment.pages(range, period).collect();
+    if let (Bound::Included(start), Bound::Included(end)) = range.bounds()
+        && start == end
+    {
+        let mut held = Vec::with_capacity(windows.len());
+        for window in windows {
+            if segment.may_hold(window.row_group, start)? {
+                held.push(window);
+            }
+        }
+        windows = held;
+    }
+    Ok(windows)
 }
 
-fn period_may_hold_from(period: Period, min: i64, max: i64) -> bool {
-    let (min, max) = (CommitSeq(min.cast_unsigned()), CommitSeq(max.cast_unsigned()));
-    match period {
-        Period::All => true,
-        Period::Overlaps { end, .. } => min < end,
-        Period::ContainedIn { start, .. } => max >= start,
+/// Neighbouring pages put together.
+fn joined(pages: Vec<Window>) -> VecDeque<Window> {
+    let mut windows: VecDeque<Window> = VecDeque::new();
+    for Window { row_group, rows } in pages {
+        match windows.back_mut() {
+            Some(last)
+                if last.row_group == row_group
+                    && last.rows.end == rows.start
+                    && rows.end - last.rows.start <= WINDOW_ROWS =>
+            {
+                last.rows.end = rows.end;
+            }
+            _ => windows.push_back(Window { row_group, rows }),
+        }
     }
-}
-
-fn period_may_hold_to(period: Period, min: i64, max: i64) -> bool {
-    let (min, max) = (CommitSeq(min.cast_unsigned()), CommitSeq(max.cast_unsigned()));
-    match period {
-        Period::All => true,
-        Period::Overlaps { start, .. } => max > start,
-        Period::ContainedIn { end, .. } => min <= end,
-    }
+    windows
 }

@@ -1,6 +1,7 @@
 //! The manifest: which history segments are live, and what is known of each without opening it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,68 @@ use serde::{Deserialize, Serialize};
 
 use crate::Period;
 
-/// What the manifest says of one history segment. Every bound is inclusive and is that of some row in it.
+/// Within what the versions of a segment, or of a page of one, lie. All bounds are inclusive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bounds {
+    #[serde(with = "hex")]
+    pub(crate) key_min: Vec<u8>,
+    #[serde(with = "hex")]
+    pub(crate) key_max: Vec<u8>,
+    pub(crate) from_min: CommitSeq,
+    pub(crate) from_max: CommitSeq,
+    pub(crate) to_min: CommitSeq,
+    pub(crate) to_max: CommitSeq,
+}
+
+impl Bounds {
+    /// The bounds of nothing yet.
+    pub(crate) const NONE: Bounds = Bounds {
+        key_min: Vec::new(),
+        key_max: Vec::new(),
+        from_min: CommitSeq::MAX,
+        from_max: CommitSeq::ZERO,
+        to_min: CommitSeq::MAX,
+        to_max: CommitSeq::ZERO,
+    };
+
+    /// Widens the bounds in time.
+    pub(crate) fn add_period(&mut self, from: CommitSeq, to: CommitSeq) {
+        self.from_min = self.from_min.min(from);
+        self.from_max = self.from_max.max(from);
+        self.to_min = self.to_min.min(to);
+        self.to_max = self.to_max.max(to);
+    }
+
+    /// Whether a version of a key of the range that belongs to the period may be within.
+    pub(crate) fn may_hold(&self, range: &KeyRange, period: Period) -> bool {
+        let in_period = match period {
+            Period::All => true,
+            Period::Overlaps { start, end } => self.from_min < end && self.to_max > start,
+            Period::ContainedIn { start, end } => self.from_max >= start && self.to_min <= end,
+        };
+        in_period && !self.is_before(range) && !self.is_after(range)
+    }
+
+    /// Whether every key within is before the range.
+    pub(crate) fn is_before(&self, range: &KeyRange) -> bool {
+        match &range.start {
+            Bound::Included(start) => self.key_max < *start,
+            Bound::Excluded(start) => self.key_max <= *start,
+            Bound::Unbounded => false,
+        }
+    }
+
+    /// Whether every key within is after the range.
+    pub(crate) fn is_after(&self, range: &KeyRange) -> bool {
+        match &range.end {
+            Bound::Included(end) => self.key_min > *end,
+            Bound::Excluded(end) => self.key_min >= *end,
+            Bound::Unbounded => false,
+        }
+    }
+}
+
+/// What the manifest says of one history segment. Its bounds are those of some row each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentMeta {
     /// Names the segment; never used again.
@@ -19,43 +81,16 @@ pub(crate) struct SegmentMeta {
     pub(crate) bytes: u64,
     /// CRC32C of the whole file.
     pub(crate) crc: u32,
-    #[serde(with = "hex")]
-    pub(crate) key_min: Vec<u8>,
-    #[serde(with = "hex")]
-    pub(crate) key_max: Vec<u8>,
-    pub(crate) from_min: CommitSeq,
-    pub(crate) from_max: CommitSeq,
-    pub(crate) to_min: CommitSeq,
-    pub(crate) to_max: CommitSeq,
     /// How many compactions its rows went through at most.
     pub(crate) level: u32,
+    #[serde(flatten)]
+    pub(crate) bounds: Bounds,
 }
 
 impl SegmentMeta {
     /// The file's name within the history directory.
     pub(crate) fn file_name(&self) -> String {
         file_name(self.tree, self.number)
-    }
-
-    /// Whether the segment may hold a version of a key of the range that belongs to the period.
-    pub(crate) fn may_hold(&self, range: &KeyRange, period: Period) -> bool {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let after_start = match &range.start {
-            Included(start) => self.key_max >= *start,
-            Excluded(start) => self.key_max > *start,
-            Unbounded => true,
-        };
-        let before_end = match &range.end {
-            Included(end) => self.key_min <= *end,
-            Excluded(end) => self.key_min < *end,
-            Unbounded => true,
-        };
-        let in_period = match period {
-            Period::All => true,
-            Period::Overlaps { start, end } => self.from_min < end && self.to_max > start,
-            Period::ContainedIn { start, end } => self.from_max >= start && self.to_min <= end,
-        };
-        after_start && before_end && in_period
     }
 }
 

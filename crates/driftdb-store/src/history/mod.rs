@@ -1,12 +1,15 @@
 //! History: immutable Parquet segments of closed versions, one tree a file.
 
+mod cache;
 mod columns;
 mod cursor;
 mod manifest;
+mod pages;
 mod segment;
 mod writer;
 
+pub(crate) use cache::SegmentCache;
 pub(crate) use cursor::HistoryCursor;
-pub(crate) use manifest::{Manifest, Segment, SegmentMeta, file_name as segment_file_name};
-pub(crate) use segment::{OpenSegment, SegmentCache};
+pub(crate) use manifest::{Bounds, Manifest, Segment, SegmentMeta, file_name as segment_file_name};
+pub(crate) use segment::OpenSegment;
 pub(crate) use writer::SegmentWriter;

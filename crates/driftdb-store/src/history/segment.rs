@@ -1,30 +1,26 @@
-//! An opened history segment, and the bounded cache of them.
-//!
-//! Opening reads the footer and the page index; the blooms are read when first asked for. All of that stays in memory as
-//! long as the cache has room for it, so that a point read touches only the pages it needs.
+//! An opened history segment: its footer and page index are in memory, its blooms once they were asked for, so that a
+//! point read touches only the pages it needs.
 
-use std::collections::HashMap;
 use std::io::{self, Read};
-use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arrow_array::RecordBatch;
 use bytes::Bytes;
 use driftdb_env::{Disk, DiskFile, OpenOptions};
-use parking_lot::Mutex;
+use driftdb_types::{CommitSeq, KeyRange};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::columns::{FROM_SEQ, KEY, Layout, Rows, SCHEMA_KEY, TO_SEQ};
-use super::manifest::Segment;
+use super::columns::{KEY, Layout, Rows, SCHEMA_KEY};
+use super::pages::{Page, Window, read_pages};
 use super::writer::parquet_error;
-use crate::{Result, StoreError, TreeSchema, Version};
+use crate::{Period, Result, StoreError, TreeSchema, Version};
 
 /// A file as Parquet reads it.
 #[derive(Clone, Debug)]
@@ -74,20 +70,6 @@ impl Read for ChunkRead {
     }
 }
 
-/// Rows of a row group that are read together: some pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) row_group: usize,
-    pub(crate) rows: Range<usize>,
-}
-
-/// One page of the system columns, as the page index describes it. The key bounds may be cut short by the writer, but
-/// only downwards for the least and upwards for the greatest.
-struct Page<'p> {
-    rows: Range<usize>,
-    key: (&'p [u8], &'p [u8]),
-}
-
 /// A segment whose footer has been read.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
@@ -95,10 +77,11 @@ pub(crate) struct OpenSegment {
     chunks: Chunks,
     metadata: ArrowReaderMetadata,
     layout: Layout,
-    /// One a row group, once read.
-    blooms: Mutex<Vec<Option<Arc<Sbbf>>>>,
+    pages: Vec<Page>,
+    /// One a row group, once read; `None` within when the file has none.
+    blooms: Vec<OnceLock<Option<Sbbf>>>,
     /// About how much memory it takes.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl OpenSegment {
@@ -108,8 +91,8 @@ impl OpenSegment {
         let len = file.len().map_err(io)?;
         let chunks = Chunks { file, len };
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-        let metadata = ArrowReaderMetadata::load(&chunks, options)
-            .map_err(|error| parquet_error("opening", path, error))?;
+        let metadata =
+            ArrowReaderMetadata::load(&chunks, options).map_err(|error| parquet_error("opening", path, error))?;
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         let schema = entries.into_iter().flatten().find(|entry| entry.key == SCHEMA_KEY);
         let schema = match schema.and_then(|entry| entry.value.as_deref()) {
@@ -127,126 +110,45 @@ impl OpenSegment {
         {
             return Err(StoreError::damaged(path, "its columns are not those of its table definition"));
         }
-        let row_groups = metadata.metadata().num_row_groups();
+        let pages = read_pages(path, metadata.metadata())?;
         let bloom_bytes: i64 = metadata
             .metadata()
             .row_groups()
             .iter()
             .filter_map(|group| group.columns().get(KEY)?.bloom_filter_length().map(i64::from))
             .sum();
-        let bytes = metadata.metadata().memory_size() + usize::try_from(bloom_bytes).unwrap_or(0) + 4096;
+        let page_bytes: usize = pages.iter().map(Page::memory_bytes).sum();
+        let bytes = metadata.metadata().memory_size() + page_bytes + usize::try_from(bloom_bytes).unwrap_or(0) + 4096;
         Ok(OpenSegment {
             path: path.to_owned(),
             chunks,
-            metadata,
             layout,
-            blooms: Mutex::new(vec![None; row_groups]),
+            blooms: metadata.metadata().row_groups().iter().map(|_| OnceLock::new()).collect(),
             bytes,
+            metadata,
+            pages,
         })
-    }
-
-    pub(crate) fn row_groups(&self) -> usize {
-        self.metadata.metadata().num_row_groups()
     }
 
     /// Whether the row group may hold the key, by its bloom filter.
     pub(crate) fn may_hold(&self, row_group: usize, key: &[u8]) -> Result<bool> {
-        let known = self.blooms.lock().get(row_group).cloned().flatten();
-        let bloom = match known {
-            Some(bloom) => bloom,
-            None => {
-                let builder = self.builder();
-                let read = builder.get_row_group_column_bloom_filter(row_group, KEY);
-                let Some(bloom) = read.map_err(|error| parquet_error("reading", &self.path, error))? else {
-                    return Ok(true);
-                };
-                let bloom = Arc::new(bloom);
-                if let Some(slot) = self.blooms.lock().get_mut(row_group) {
-                    *slot = Some(Arc::clone(&bloom));
-                }
-                bloom
-            }
-        };
-        Ok(bloom.check(key))
-    }
-
-    /// The pages of a row group for which `admits_key(min, max)` and `admits_seqs(from min..=max, to min..=max)` hold.
-    pub(crate) fn pages(
-        &self,
-        row_group: usize,
-        admits_key: impl Fn(&[u8], &[u8]) -> bool,
-        admits_from: impl Fn(i64, i64) -> bool,
-        admits_to: impl Fn(i64, i64) -> bool,
-    ) -> Result<Vec<Range<usize>>> {
-        let from = self.seq_ranges(row_group, FROM_SEQ, admits_from)?;
-        let to = self.seq_ranges(row_group, TO_SEQ, admits_to)?;
-        let overlaps = |ranges: &[Range<usize>], rows: &Range<usize>| {
-            let after = ranges.partition_point(|range| range.end <= rows.start);
-            ranges.get(after).is_some_and(|range| range.start < rows.end)
-        };
-        let pages = self.key_pages(row_group)?.into_iter();
-        Ok(pages
-            .filter(|page| admits_key(page.key.0, page.key.1) && overlaps(&from, &page.rows) && overlaps(&to, &page.rows))
-            .map(|page| page.rows)
-            .collect())
-    }
-
-    fn key_pages(&self, row_group: usize) -> Result<Vec<Page<'_>>> {
-        let rows = self.page_rows(row_group, KEY)?;
-        let ColumnIndexMetaData::BYTE_ARRAY(index) = self.column_index(row_group, KEY)? else {
-            return Err(self.damaged("its page index of _key is of another type"));
-        };
-        // The accessors by position panic on a page that is not there.
-        if index.num_pages() != rows.len() as u64 {
-            return Err(self.damaged("its page indexes do not agree"));
+        let Some(slot) = self.blooms.get(row_group) else { return Ok(false) };
+        if let Some(bloom) = slot.get() {
+            return Ok(bloom.as_ref().is_none_or(|bloom| bloom.check(key)));
         }
-        rows.into_iter()
-            .enumerate()
-            .map(|(page, rows)| {
-                let key = index.min_value(page).zip(index.max_value(page));
-                key.map(|key| Page { rows, key }).ok_or_else(|| self.damaged("a page without keys"))
-            })
-            .collect()
+        let read = self.builder().get_row_group_column_bloom_filter(row_group, KEY);
+        let bloom = read.map_err(|error| parquet_error("reading", &self.path, error))?;
+        Ok(slot.get_or_init(|| bloom).as_ref().is_none_or(|bloom| bloom.check(key)))
     }
 
-    /// The rows of the pages whose least and greatest value are admitted.
-    fn seq_ranges(
-        &self,
-        row_group: usize,
-        column: usize,
-        admits: impl Fn(i64, i64) -> bool,
-    ) -> Result<Vec<Range<usize>>> {
-        let rows = self.page_rows(row_group, column)?;
-        let ColumnIndexMetaData::INT64(index) = self.column_index(row_group, column)? else {
-            return Err(self.damaged("its page index of a commit number is of another type"));
-        };
-        let bounds = index.min_values().iter().zip(index.max_values());
-        if bounds.len() != rows.len() {
-            return Err(self.damaged("its page indexes do not agree"));
-        }
-        Ok(rows.into_iter().zip(bounds).filter(|(_, (min, max))| admits(**min, **max)).map(|(rows, _)| rows).collect())
-    }
-
-    fn column_index(&self, row_group: usize, column: usize) -> Result<&ColumnIndexMetaData> {
-        let index = self.metadata.metadata().column_index();
-        index
-            .and_then(|index| index.get(row_group)?.get(column))
-            .ok_or_else(|| self.damaged("its page index is incomplete"))
-    }
-
-    fn page_rows(&self, row_group: usize, column: usize) -> Result<Vec<Range<usize>>> {
-        let metadata = self.metadata.metadata();
-        let incomplete = || self.damaged("its page index is incomplete");
-        let group = metadata.row_groups().get(row_group).ok_or_else(incomplete)?;
-        let index = metadata.offset_index().and_then(|index| index.get(row_group)?.get(column)).ok_or_else(incomplete)?;
-        let starts = index.page_locations().iter().map(|page| usize::try_from(page.first_row_index));
-        let mut bounds = starts.collect::<Result<Vec<usize>, _>>().map_err(|_| incomplete())?;
-        bounds.push(usize::try_from(group.num_rows()).map_err(|_| incomplete())?);
-        let rows: Vec<Range<usize>> = bounds.windows(2).filter_map(|pair| Some(*pair.first()?..*pair.last()?)).collect();
-        if rows.iter().any(|rows| rows.start >= rows.end) {
-            return Err(self.damaged("its page index is not in order"));
-        }
-        Ok(rows)
+    /// The pages that may hold a version of a key of the range that belongs to the period, in order.
+    pub(crate) fn pages(&self, range: &KeyRange, period: Period) -> impl Iterator<Item = Window> {
+        let first = self.pages.partition_point(|page| page.bounds.is_before(range));
+        let pages = self.pages.get(first..).unwrap_or_default().iter();
+        pages
+            .take_while(|page| !page.bounds.is_after(range))
+            .filter(move |page| page.bounds.may_hold(range, period))
+            .map(|page| page.window.clone())
     }
 
     fn damaged(&self, what: &str) -> StoreError {
@@ -257,8 +159,8 @@ impl OpenSegment {
         ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.metadata.clone())
     }
 
-    /// The versions of a window for which `admits` holds, in order. Only the pages that hold the window are read.
-    pub(crate) fn read(&self, window: &Window, admits: impl Fn(&Rows<'_>, usize) -> Option<bool>) -> Result<Vec<Version>> {
+    /// The rows of a window, as columns. Only the pages that hold the window are read.
+    pub(crate) fn read(&self, window: &Window) -> Result<Vec<RecordBatch>> {
         let fail = |error| parquet_error("reading", &self.path, error);
         let count = window.rows.len();
         let selection = RowSelection::from(vec![RowSelector::skip(window.rows.start), RowSelector::select(count)]);
@@ -269,20 +171,33 @@ impl OpenSegment {
             .with_batch_size(count)
             .build()
             .map_err(fail)?;
-        let mut versions = Vec::new();
-        let mut seen = 0;
-        for batch in reader {
-            let batch = batch.map_err(|error| fail(ParquetError::from(error)))?;
-            let rows = Rows::new(&self.layout, &batch);
-            seen += rows.len();
-            for row in 0..rows.len() {
-                if admits(&rows, row).ok_or_else(|| self.damaged("a system column is missing"))? {
-                    versions.push(rows.version(row).map_err(|what| self.damaged(&what))?);
-                }
-            }
-        }
+        let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| fail(ParquetError::from(error)))?;
+        let seen: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if seen != count {
             return Err(self.damaged(&format!("{seen} rows where its index promises {count}")));
+        }
+        Ok(batches)
+    }
+
+    /// The versions of a batch whose keys are in the range and for which `admits(from, to)` holds, in order.
+    pub(crate) fn select(
+        &self,
+        batch: &RecordBatch,
+        range: &KeyRange,
+        admits: impl Fn(CommitSeq, CommitSeq) -> bool,
+    ) -> Result<Vec<Version>> {
+        let rows = Rows::new(&self.layout, batch);
+        let missing = || self.damaged("a system column is missing");
+        let mut versions = Vec::new();
+        for row in rows.first_in(range).ok_or_else(missing)?..rows.len() {
+            let key = rows.key(row).ok_or_else(missing)?;
+            if !range.contains(key) {
+                break;
+            }
+            let (from, to) = rows.began(row).zip(rows.ended(row)).ok_or_else(missing)?;
+            if admits(from, to) {
+                versions.push(rows.version(row).map_err(|what| self.damaged(&what))?);
+            }
         }
         Ok(versions)
     }
@@ -296,73 +211,5 @@ impl OpenSegment {
             windows.extend(starts.map(|start| Window { row_group, rows: start..rows.min(start + rows_max) }));
         }
         windows
-    }
-}
-
-/// Opened segments, bounded by the memory they take. Views share it.
-#[derive(Debug)]
-pub(crate) struct SegmentCache {
-    disk: Arc<dyn Disk>,
-    bytes_max: usize,
-    /// Serialises only the bookkeeping: files are opened outside it.
-    state: Mutex<CacheState>,
-}
-
-#[derive(Debug, Default)]
-struct CacheState {
-    open: HashMap<u64, (Arc<OpenSegment>, u64)>,
-    bytes: usize,
-    /// Counts the uses: the segment with the smallest is the one used longest ago.
-    clock: u64,
-}
-
-/// However little memory they take, each holds a file handle.
-const OPEN_MAX: usize = 256;
-
-impl SegmentCache {
-    pub(crate) fn new(disk: Arc<dyn Disk>, bytes_max: usize) -> SegmentCache {
-        SegmentCache { disk, bytes_max, state: Mutex::default() }
-    }
-
-    /// The segment, opened now if it is not yet.
-    pub(crate) fn open(&self, segment: &Segment) -> Result<Arc<OpenSegment>> {
-        let number = segment.meta.number;
-        {
-            let mut state = self.state.lock();
-            state.clock += 1;
-            let clock = state.clock;
-            if let Some((open, used)) = state.open.get_mut(&number) {
-                *used = clock;
-                return Ok(Arc::clone(open));
-            }
-        }
-        let open = Arc::new(OpenSegment::open(&self.disk, &segment.path)?);
-        let mut state = self.state.lock();
-        state.clock += 1;
-        let clock = state.clock;
-        if let Some((replaced, _)) = state.open.insert(number, (Arc::clone(&open), clock)) {
-            state.bytes -= replaced.bytes;
-        }
-        state.bytes += open.bytes;
-        while (state.bytes > self.bytes_max || state.open.len() > OPEN_MAX) && state.open.len() > 1 {
-            let Some(oldest) = state.open.iter().min_by_key(|(_, (_, used))| *used).map(|(number, _)| *number) else {
-                break;
-            };
-            state.forget(oldest);
-        }
-        Ok(open)
-    }
-
-    /// Lets go of a segment whose file goes away.
-    pub(crate) fn forget(&self, number: u64) {
-        self.state.lock().forget(number);
-    }
-}
-
-impl CacheState {
-    fn forget(&mut self, number: u64) {
-        if let Some((open, _)) = self.open.remove(&number) {
-            self.bytes -= open.bytes;
-        }
     }
 }

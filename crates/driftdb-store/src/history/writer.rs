@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use driftdb_env::{Disk, DiskFile, OpenOptions};
-use driftdb_types::{CommitSeq, TreeId};
+use driftdb_types::TreeId;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
@@ -16,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use super::columns::{FROM_SEQ, KEY, Layout, SCHEMA_KEY};
-use super::manifest::{SegmentMeta, file_name};
+use super::manifest::{Bounds, SegmentMeta, file_name};
 use crate::{Result, StoreError, TreeSchema, Version};
 
 /// Rows of a page, in every column: what a point read decodes.
@@ -88,27 +88,12 @@ impl SegmentWriter {
     ) -> Result<SegmentWriter> {
         let path = dir.join(file_name(tree, number));
         let layout = Layout::new(schema);
-        let file = disk
-            .open(&path, OpenOptions::TRUNCATE)
-            .map_err(|error| StoreError::io("creating", &path, error))?;
+        let file = disk.open(&path, OpenOptions::TRUNCATE).map_err(|error| StoreError::io("creating", &path, error))?;
         let sink = Sink { file, offset: 0, crc: 0, buffer: Vec::with_capacity(WRITE_BYTES) };
         let properties = properties(&layout)?;
         let writer = ArrowWriter::try_new(sink, Arc::clone(&layout.arrow), Some(properties))
             .map_err(|error| parquet_error("writing", &path, error))?;
-        let meta = SegmentMeta {
-            number,
-            tree,
-            rows: 0,
-            bytes: 0,
-            crc: 0,
-            key_min: Vec::new(),
-            key_max: Vec::new(),
-            from_min: CommitSeq::MAX,
-            from_max: CommitSeq::ZERO,
-            to_min: CommitSeq::MAX,
-            to_max: CommitSeq::ZERO,
-            level,
-        };
+        let meta = SegmentMeta { number, tree, rows: 0, bytes: 0, crc: 0, level, bounds: Bounds::NONE };
         Ok(SegmentWriter {
             disk: Arc::clone(disk),
             dir: dir.to_owned(),
@@ -128,13 +113,10 @@ impl SegmentWriter {
         };
         let meta = &mut self.meta;
         if meta.rows == 0 {
-            meta.key_min = version.key.to_vec();
+            meta.bounds.key_min = version.key.to_vec();
         }
         meta.rows += 1;
-        meta.from_min = meta.from_min.min(version.from.seq);
-        meta.from_max = meta.from_max.max(version.from.seq);
-        meta.to_min = meta.to_min.min(to.seq);
-        meta.to_max = meta.to_max.max(to.seq);
+        meta.bounds.add_period(version.from.seq, to.seq);
         self.pending_bytes += version.key.len() + version.payload.len();
         self.pending.push(version);
         if self.pending.len() >= PAGE_ROWS || self.pending_bytes >= PENDING_BYTES {
@@ -145,7 +127,7 @@ impl SegmentWriter {
 
     fn write_pending(&mut self) -> Result<()> {
         let Some(last) = self.pending.last() else { return Ok(()) };
-        self.meta.key_max = last.key.to_vec();
+        self.meta.bounds.key_max = last.key.to_vec();
         let fail = |error| parquet_error("writing", &self.path, error);
         let batch = self.layout.batch(&self.pending).map_err(|error| fail(error.into()))?;
         self.writer.write(&batch).map_err(fail)?;

@@ -20,8 +20,7 @@ impl Store {
             state.stopping = false;
             state.on_checkpoint = Some(on_checkpoint);
         }
-        let tasks: [(&str, fn(&Shared)); 2] = [("flush", Shared::flush_loop), ("compaction", Shared::compaction_loop)];
-        for (name, task) in tasks {
+        for (name, task) in [("flush", Shared::flush_loop as fn(&Shared)), ("compaction", Shared::compaction_loop)] {
             let shared = Arc::clone(&self.shared);
             let spawned = self.shared.env.spawner.spawn(name, Box::new(move || task(&shared)));
             match spawned {
@@ -64,8 +63,8 @@ impl Shared {
                     return;
                 }
             }
-            // The error is kept for `wait_for_room`.
-            if self.flush_oldest().is_err() && !self.rest(self.options.retry_delay) {
+            // The error is kept for `wait_for_room`; after a failed sync there is nothing to try any more.
+            if self.flush_oldest().is_err() && (self.base.sync_failed() || !self.rest(self.options.retry_delay)) {
                 return;
             }
         }
@@ -88,7 +87,7 @@ impl Shared {
                 match self.compact() {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(_) if !self.rest(self.options.retry_delay) => return,
+                    Err(_) if self.base.sync_failed() || !self.rest(self.options.retry_delay) => return,
                     Err(_) => {}
                 }
                 if self.state.lock().stopping {

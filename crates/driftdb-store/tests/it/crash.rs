@@ -127,7 +127,7 @@ fn with_commits_to_flush(seed: u64) -> Harness {
 
 #[test]
 fn a_crash_at_every_change_of_a_flush() {
-    for seed in 0..2 {
+    for seed in 0..4 {
         let changes = at_every_change(&with_commits_to_flush(seed), FailMode::Crash, Store::flush);
         println!("seed {seed}: {changes} changes");
         assert!(changes > 10);
@@ -136,7 +136,7 @@ fn a_crash_at_every_change_of_a_flush() {
 
 #[test]
 fn an_error_at_every_change_of_a_flush() {
-    for seed in 0..2 {
+    for seed in 0..4 {
         let changes = at_every_change(&with_commits_to_flush(seed), FailMode::Error, Store::flush);
         println!("seed {seed}: {changes} changes");
         assert!(changes > 10);
@@ -145,7 +145,7 @@ fn an_error_at_every_change_of_a_flush() {
 
 #[test]
 fn a_crash_at_every_change_of_a_compaction() {
-    for seed in 0..2 {
+    for seed in 0..4 {
         let changes = at_every_change(&prepared(seed), FailMode::Crash, Store::compact);
         println!("seed {seed}: {changes} changes");
         assert!(changes > 5);
@@ -154,7 +154,7 @@ fn a_crash_at_every_change_of_a_compaction() {
 
 #[test]
 fn an_error_at_every_change_of_a_compaction() {
-    for seed in 0..2 {
+    for seed in 0..4 {
         let changes = at_every_change(&prepared(seed), FailMode::Error, Store::compact);
         println!("seed {seed}: {changes} changes");
         assert!(changes > 5);

@@ -1,1 +1,247 @@
+//! Full disks, failing syncs and backpressure, with the background threads running.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use driftdb_env::{DiskOpKind, Env, FailMode};
+use driftdb_store::{Checkpoint, ReadPoint, Store, StoreError, StoreOptions, Write};
+use driftdb_types::{KeyRange, SqlState};
+use parking_lot::Mutex;
+
+use crate::harness::{Harness, small_options};
+use crate::schemas::BYTES;
+
+/// Waits until it holds, for a while of real time.
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        Env::real().clock.sleep(Duration::from_millis(5));
+    }
+    panic!("{what}: not in a long time");
+}
+
+fn used_bytes(harness: &Harness) -> u64 {
+    let disk = &harness.sim.env.disk;
+    let size = |path: &std::path::Path| disk.open(path, driftdb_env::OpenOptions::READ).unwrap().len().unwrap();
+    let dir = std::path::Path::new(crate::harness::DIR);
+    let history = dir.join("history");
+    let files = disk.list(&history).unwrap();
+    size(&dir.join("base.redb")) + files.iter().map(|name| size(&history.join(name))).sum::<u64>()
+}
+
+#[test]
+fn a_full_disk_is_reported_and_left_behind() {
+    let options =
+        StoreOptions { retry_delay: Duration::from_millis(10), error_grace: Duration::from_secs(5), ..small_options() };
+    let mut harness = Harness::with(1, Env::sim(1), options);
+    for _ in 0..40 {
+        harness.commit(5);
+    }
+    harness.store.flush().unwrap();
+    let old_view = harness.store.view();
+    let before = old_view.scan(BYTES, &KeyRange::all(), ReadPoint::Latest, false).unwrap().count();
+
+    harness.sim.disk.set_capacity_bytes(Some(used_bytes(&harness) + 10_000));
+    harness.store.start_background(Arc::new(|_| {})).unwrap();
+    let store = harness.store.clone();
+    let mut refused = None;
+    for n in 0..200 {
+        match store.wait_for_room(Duration::from_secs(2)) {
+            Ok(()) => {
+                let (key, payload) = (Bytes::from(format!("full{n}")), Bytes::from(vec![n as u8; 2_000]));
+                harness.commit_writes(vec![Write { tree: BYTES, key, payload: Some(payload) }]);
+                store.publish();
+            }
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
+    }
+    let refused = refused.expect("memtables grow without bound");
+    assert!(refused.is_disk_full(), "{refused}");
+    assert_eq!(driftdb_types::Error::from(refused).state, SqlState::DISK_FULL);
+    // Readers, old and new, do not notice.
+    assert_eq!(old_view.scan(BYTES, &KeyRange::all(), ReadPoint::Latest, false).unwrap().count(), before);
+    harness.check_some();
+
+    harness.sim.disk.set_capacity_bytes(None);
+    eventually("the flush is tried again", || store.wait_for_room(Duration::ZERO).is_ok());
+    store.stop_background();
+    store.flush().unwrap();
+    harness.check_some();
+    harness.reopen();
+    harness.check_some();
+    assert_eq!(harness.store.checkpoint().stamp, harness.model.last());
+}
+
+#[test]
+fn an_error_is_reported_after_the_grace_although_there_is_room() {
+    let options = StoreOptions { error_grace: Duration::from_secs(30), ..small_options() };
+    let mut harness = Harness::with(2, Env::sim(2), options);
+    harness.commit(3);
+    harness.sim.disk.fail_after(1, FailMode::Full);
+    assert!(harness.store.flush().unwrap_err().is_disk_full());
+    harness.store.wait_for_room(Duration::ZERO).unwrap();
+    harness.sim.clock.advance(Duration::from_secs(31));
+    let error = harness.store.wait_for_room(Duration::ZERO).unwrap_err();
+    assert!(matches!(error, StoreError::FlushFails(_)), "{error}");
+    harness.store.flush().unwrap();
+    harness.store.wait_for_room(Duration::ZERO).unwrap();
+}
+
+#[test]
+fn after_a_failed_sync_nothing_more_is_written() {
+    for n in 1..=5 {
+        let mut harness = Harness::new(n);
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.sim.disk.fail_on(DiskOpKind::Sync, n, FailMode::Error);
+        let failed = harness.store.flush();
+        assert_eq!(failed.is_ok(), harness.sim.disk.clear_fault(), "the sync that failed was not noticed");
+        if failed.is_ok() {
+            assert!(n > 3, "a flush syncs its segments and the base");
+            break;
+        }
+        let changes = harness.sim.disk.changes();
+        assert!(matches!(harness.store.flush(), Err(StoreError::Sync { .. })));
+        assert!(matches!(harness.store.wait_for_room(Duration::ZERO), Err(StoreError::FlushFails(_))));
+        // Opening the base anew for the readers is the one thing allowed to touch the disk.
+        harness.check_some();
+        let writes = harness.sim.disk.operations().into_iter().rev();
+        let late: Vec<_> = writes.take((harness.sim.disk.changes() - changes) as usize).collect();
+        assert!(late.iter().all(|operation| operation.path.ends_with("base.redb")), "{late:?}");
+        harness.sim.disk.crash();
+        harness.reopen();
+        harness.store.flush().unwrap();
+        harness.check_all();
+    }
+}
+
+#[test]
+fn wait_for_room_waits_for_the_flush() {
+    let mut harness = Harness::new(4);
+    let checkpoints: Arc<Mutex<Vec<Checkpoint>>> = Arc::default();
+    while harness.store.wait_for_room(Duration::ZERO).is_ok() {
+        harness.commit(5);
+        harness.store.publish();
+        assert!(harness.model.commits.len() < 10_000);
+    }
+    let full = harness.store.wait_for_room(Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(full, StoreError::NoRoom { sealed: 2, cause: None }), "{full:?}");
+    let seen = Arc::clone(&checkpoints);
+    harness.store.start_background(Arc::new(move |checkpoint| seen.lock().push(checkpoint))).unwrap();
+    eventually("room", || harness.store.wait_for_room(Duration::from_millis(50)).is_ok());
+    for _ in 0..300 {
+        eventually("room", || harness.store.wait_for_room(Duration::from_millis(50)).is_ok());
+        harness.commit(5);
+        harness.store.publish();
+    }
+    harness.check_some();
+    harness.store.stop_background();
+    let seen = checkpoints.lock().clone();
+    assert!(seen.len() > 3 && seen.is_sorted_by_key(|checkpoint| checkpoint.lsn), "{seen:?}");
+    assert_eq!(*seen.last().unwrap(), harness.store.checkpoint());
+    harness.check_some();
+}
+
+#[test]
+fn reads_while_flush_and_compaction_run() {
+    let mut harness = Harness::new(5);
+    harness.store.start_background(Arc::new(|_| {})).unwrap();
+    for _ in 0..8 {
+        for _ in 0..60 {
+            eventually("room", || harness.store.wait_for_room(Duration::from_millis(50)).is_ok());
+            harness.commit(5);
+            harness.store.publish();
+        }
+        harness.hold_view();
+        harness.check_some();
+    }
+    harness.store.stop_background();
+    // The background lets go of its handles.
+    let store: &Store = &harness.store;
+    store.flush().unwrap();
+    harness.check_some();
+    harness.held.clear();
+    harness.store.flush().unwrap();
+    while harness.store.compact().unwrap() {}
+    harness.check_some();
+}
+
+#[test]
+fn obsolete_segments_go_when_the_last_view_goes() {
+    let mut harness = Harness::new(6);
+    let files = |harness: &Harness| {
+        harness.sim.env.disk.list(&std::path::Path::new(crate::harness::DIR).join("history")).unwrap().len()
+    };
+    for _ in 0..3 {
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+    }
+    harness.hold_view();
+    let before = files(&harness);
+    let mut compactions = 0;
+    while harness.store.compact().unwrap() {
+        compactions += 1;
+    }
+    assert!(compactions > 0);
+    assert!(files(&harness) > before, "the held view still reads the old ones");
+    harness.check_some();
+    harness.held.clear();
+    harness.commit(1);
+    harness.store.flush().unwrap();
+    assert!(files(&harness) < before);
+    harness.check_some();
+}
+
+#[test]
+fn after_a_failed_sync_no_compaction_begins() {
+    let mut harness = Harness::new(7);
+    for _ in 0..3 {
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+    }
+    harness.sim.disk.fail_on(DiskOpKind::Sync, 1, FailMode::Error);
+    assert!(matches!(harness.store.compact(), Err(StoreError::Sync { .. })));
+    let changes = harness.sim.disk.changes();
+    for _ in 0..3 {
+        assert!(matches!(harness.store.compact(), Err(StoreError::Sync { .. })));
+    }
+    assert_eq!(harness.sim.disk.changes(), changes, "it goes on writing files");
+    assert!(harness.store.wait_for_room(Duration::ZERO).is_err());
+    harness.check_some();
+    harness.reopen();
+    assert!(harness.store.compact().unwrap());
+    harness.check_all();
+}
+
+#[test]
+fn a_kept_key_does_not_keep_the_payloads() {
+    let mut harness = Harness::with(8, Env::sim(8), StoreOptions::default());
+    let write = |n: u32| Write {
+        tree: BYTES,
+        key: Bytes::from(n.to_be_bytes().to_vec()),
+        payload: Some(Bytes::from(vec![7; 2_000])),
+    };
+    harness.commit_writes((0..200).map(write).collect());
+    harness.store.flush().unwrap();
+    let view = harness.store.view();
+    let rows = view.scan(BYTES, &KeyRange::all(), ReadPoint::Latest, false).unwrap().map(Result::unwrap);
+    let keys: Vec<Bytes> = rows.map(|row| row.key).collect();
+    let adjacent = |pair: &&[Bytes]| (pair[0].as_ptr() as usize).abs_diff(pair[1].as_ptr() as usize) == 4;
+    let together = keys.windows(2).filter(adjacent).count();
+    assert!(together > 100, "only {together} of 200 keys stand beside the next, with no payload between");
+}

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_env::SimEnv;
-use driftdb_store::{
-    CommitBatch, Period, ReadPoint, Store, StoreOptions, StoreView, Version, Write,
-};
+use driftdb_store::{CommitBatch, Period, ReadPoint, Store, StoreOptions, StoreView, Version, Write};
 use driftdb_types::{CommitSeq, KeyRange, Lsn, Stamp, TableSchema, TreeId, decode_row};
 use parking_lot::Mutex;
 
@@ -21,28 +19,28 @@ pub(crate) const DIR: &str = "/data/store";
 /// A commit as the log has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Commit {
-    pub stamp: Stamp,
-    pub end_lsn: Lsn,
-    pub writes: Vec<Write>,
+    pub(crate) stamp: Stamp,
+    pub(crate) end_lsn: Lsn,
+    pub(crate) writes: Vec<Write>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Expected {
-    pub from: Stamp,
-    pub to: Option<Stamp>,
-    pub deleted: bool,
-    pub payload: Bytes,
+    pub(crate) from: Stamp,
+    pub(crate) to: Option<Stamp>,
+    pub(crate) deleted: bool,
+    pub(crate) payload: Bytes,
 }
 
 /// All commits.
 #[derive(Clone, Default)]
 pub(crate) struct Model {
-    pub commits: Vec<Commit>,
+    pub(crate) commits: Vec<Commit>,
 }
 
 impl Model {
     /// Every version, by tree and key, oldest first.
-    pub fn versions(&self, up_to: CommitSeq) -> BTreeMap<(TreeId, Bytes), Vec<Expected>> {
+    pub(crate) fn versions(&self, up_to: CommitSeq) -> BTreeMap<(TreeId, Bytes), Vec<Expected>> {
         let mut all: BTreeMap<(TreeId, Bytes), Vec<Expected>> = BTreeMap::new();
         for commit in self.commits.iter().filter(|commit| commit.stamp.seq <= up_to) {
             for write in &commit.writes {
@@ -54,32 +52,27 @@ impl Model {
                     last.deleted = write.payload.is_none();
                 }
                 if let Some(payload) = &write.payload {
-                    versions.push(Expected {
-                        from: commit.stamp,
-                        to: None,
-                        deleted: false,
-                        payload: payload.clone(),
-                    });
+                    versions.push(Expected { from: commit.stamp, to: None, deleted: false, payload: payload.clone() });
                 }
             }
         }
         all
     }
 
-    pub fn last(&self) -> Stamp {
+    pub(crate) fn last(&self) -> Stamp {
         self.commits.last().map_or(Stamp::ZERO, |commit| commit.stamp)
     }
 }
 
 pub(crate) struct Harness {
-    pub sim: SimEnv,
-    pub options: StoreOptions,
-    pub schemas: Arc<Schemas>,
-    pub store: Store,
-    pub model: Model,
-    pub dice: Dice,
+    pub(crate) sim: SimEnv,
+    pub(crate) options: StoreOptions,
+    pub(crate) schemas: Arc<Schemas>,
+    pub(crate) store: Store,
+    pub(crate) model: Model,
+    pub(crate) dice: Dice,
     /// Views held on to, with the stamp they must answer for.
-    pub held: Vec<(Arc<StoreView>, Stamp)>,
+    pub(crate) held: Vec<(Arc<StoreView>, Stamp)>,
 }
 
 pub(crate) fn small_options() -> StoreOptions {
@@ -87,28 +80,28 @@ pub(crate) fn small_options() -> StoreOptions {
 }
 
 impl Harness {
-    pub fn new(seed: u64) -> Harness {
+    pub(crate) fn new(seed: u64) -> Harness {
         Harness::with(seed, driftdb_env::Env::sim(seed), small_options())
     }
 
-    pub fn with(seed: u64, sim: SimEnv, options: StoreOptions) -> Harness {
+    pub(crate) fn with(seed: u64, sim: SimEnv, options: StoreOptions) -> Harness {
         let schemas = Arc::new(Schemas { table: Mutex::new(Arc::new(table())) });
         let store = Store::open(sim.env.clone(), Path::new(DIR), options.clone(), schemas.clone()).unwrap();
         let (model, dice) = (Model::default(), Dice::new(seed ^ 0x5EED));
         Harness { sim, options, schemas, store, model, dice, held: Vec::new() }
     }
 
-    pub fn table(&self) -> Arc<TableSchema> {
+    pub(crate) fn table(&self) -> Arc<TableSchema> {
         Arc::clone(&self.schemas.table.lock())
     }
 
-    pub fn key(&self) -> Bytes {
+    pub(crate) fn key(&self) -> Bytes {
         // Few keys, so that each has many versions; of several lengths, so that prefixes of each other occur.
         let n = self.dice.below(12) as u8;
         Bytes::from(vec![b'k'; 1 + usize::from(n % 3)].into_iter().chain([n]).collect::<Vec<u8>>())
     }
 
-    pub fn commit(&mut self, writes_max: u64) {
+    pub(crate) fn commit(&mut self, writes_max: u64) {
         let mut writes: BTreeMap<(TreeId, Bytes), Write> = BTreeMap::new();
         for _ in 0..self.dice.below(writes_max + 1) {
             let tree = [ROWS, BYTES, TreeId(7)][self.dice.below(3) as usize];
@@ -125,7 +118,7 @@ impl Harness {
         self.commit_writes(writes.into_values().collect());
     }
 
-    pub fn commit_writes(&mut self, writes: Vec<Write>) {
+    pub(crate) fn commit_writes(&mut self, writes: Vec<Write>) {
         let last = self.model.last();
         let stamp = Stamp {
             seq: last.seq.next(),
@@ -136,25 +129,25 @@ impl Harness {
         self.model.commits.push(commit);
     }
 
-    pub fn add_column(&mut self) {
+    pub(crate) fn add_column(&mut self) {
         let next = Arc::new(widened(&self.table()));
         *self.schemas.table.lock() = next;
     }
 
     /// Opens the store again and does what recovery does: applies the commits after the checkpoint.
-    pub fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         self.held.clear();
         self.store = open_recovered(&self.sim, &self.options, &self.schemas, &self.model);
     }
 
-    pub fn hold_view(&mut self) {
+    pub(crate) fn hold_view(&mut self) {
         let view = self.store.view();
         let stamp = view.stamp();
         self.held.push((view, stamp));
     }
 
     /// The newest view, at a few stamps; and those held.
-    pub fn check_some(&mut self) {
+    pub(crate) fn check_some(&mut self) {
         self.store.publish();
         let view = self.store.view();
         assert_eq!(view.stamp(), self.model.last());
@@ -168,7 +161,7 @@ impl Harness {
     }
 
     /// The newest view at every stamp.
-    pub fn check_all(&self) {
+    pub(crate) fn check_all(&self) {
         self.store.publish();
         let view = self.store.view();
         assert_eq!(view.stamp(), self.model.last());
@@ -201,15 +194,12 @@ impl Harness {
     }
 
     fn check_at(&self, view: &StoreView, all: &BTreeMap<(TreeId, Bytes), Vec<Expected>>, at: ReadPoint) {
-        let visible = |versions: &Vec<Expected>| {
-            let version = match at {
-                ReadPoint::Latest => versions.last().filter(|version| version.to.is_none()).cloned(),
-                ReadPoint::AsOf(seq) => versions
-                    .iter()
-                    .find(|version| version.from.seq <= seq && version.to.is_none_or(|to| seq < to.seq))
-                    .cloned(),
-            };
-            version
+        let visible = |versions: &Vec<Expected>| match at {
+            ReadPoint::Latest => versions.last().filter(|version| version.to.is_none()).cloned(),
+            ReadPoint::AsOf(seq) => versions
+                .iter()
+                .find(|version| version.from.seq <= seq && version.to.is_none_or(|to| seq < to.seq))
+                .cloned(),
         };
         for ((tree, key), versions) in all {
             let got = view.get(*tree, key, at).unwrap();

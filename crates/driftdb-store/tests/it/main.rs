@@ -10,6 +10,7 @@
 mod crash;
 mod faults;
 mod harness;
+mod measure;
 mod model;
 mod parquet_files;
 mod schemas;

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use driftdb_env::{Rand, SimRand};
 use driftdb_store::{SchemaSource, TreeSchema};
-use driftdb_types::{
-    Column, ColumnId, DataType, Decimal, Interval, TableSchema, TreeId, Value, encode_row,
-};
+use driftdb_types::{Column, ColumnId, DataType, Decimal, Interval, TableSchema, TreeId, Value, encode_row};
 use parking_lot::Mutex;
 
 pub(crate) const ROWS: TreeId = TreeId(100);
@@ -16,28 +14,28 @@ pub(crate) const BYTES: TreeId = TreeId(101);
 pub(crate) struct Dice(SimRand);
 
 impl Dice {
-    pub fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         Dice(SimRand::new(seed))
     }
 
-    pub fn u64(&self) -> u64 {
+    pub(crate) fn u64(&self) -> u64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 
-    pub fn below(&self, n: u64) -> u64 {
+    pub(crate) fn below(&self, n: u64) -> u64 {
         self.u64() % n
     }
 
-    pub fn chance(&self, percent: u64) -> bool {
+    pub(crate) fn chance(&self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }
 
 /// Which definition `ROWS` has now.
 pub(crate) struct Schemas {
-    pub table: Mutex<Arc<TableSchema>>,
+    pub(crate) table: Mutex<Arc<TableSchema>>,
 }
 
 impl SchemaSource for Schemas {
