@@ -135,18 +135,26 @@ impl CopyOut {
 
     /// The next bytes; `None` at the end. After an error call [`Session::fail`].
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
-        let mut chunk = Vec::new();
+        Ok(self.next_lines()?.map(|(chunk, _)| chunk))
+    }
+
+    /// The next bytes, and where in them each row ends (a row of CSV may span lines): PostgreSQL's protocol sends rows
+    /// one by one.
+    pub fn next_lines(&mut self) -> Result<Option<(Vec<u8>, Vec<usize>)>> {
+        let (mut chunk, mut ends) = (Vec::new(), Vec::new());
         if std::mem::take(&mut self.header) {
             self.encoder.header(&mut chunk);
+            ends.push(chunk.len());
         }
         while chunk.len() < CHUNK_BYTES {
             let Some(batch) = self.rows.next_batch()? else { break };
             for row in &batch {
                 self.encoder.row(row, &mut chunk);
+                ends.push(chunk.len());
                 self.count += 1;
             }
         }
-        Ok(if chunk.is_empty() { None } else { Some(chunk) })
+        Ok(if chunk.is_empty() { None } else { Some((chunk, ends)) })
     }
 
     /// The command tag, right after the last chunk.

@@ -69,6 +69,8 @@ pub struct Session {
     lasting: Arc<Settings>,
     /// What the client was last told.
     reported: Vec<(String, String)>,
+    /// The settings it was told of, so that nothing is compared while they are the same.
+    reported_of: Arc<Settings>,
     state: State,
     statements: HashMap<String, NamedStatement>,
     cancel: Arc<Cancel>,
@@ -113,6 +115,7 @@ impl Session {
             start: Arc::clone(&settings),
             lasting: Arc::clone(&settings),
             reported: settings.reported(),
+            reported_of: Arc::clone(&settings),
             settings,
             state: State::Idle,
             statements: HashMap::new(),
@@ -234,6 +237,10 @@ impl Session {
 
     /// Those of them that changed since the last call.
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        if Arc::ptr_eq(&self.settings, &self.reported_of) {
+            return Vec::new();
+        }
+        self.reported_of = Arc::clone(&self.settings);
         let now = self.settings.reported();
         let changes = now.iter().filter(|entry| !self.reported.contains(entry)).cloned().collect();
         self.reported = now;

@@ -1,4 +1,4 @@
-//! PREPARE, EXECUTE and DEALLOCATE as SQL.
+//! Prepared statements with names, which the extended protocol's Parse shares with PREPARE, EXECUTE and DEALLOCATE.
 
 use std::sync::Arc;
 
@@ -10,17 +10,48 @@ use crate::outcome::{Outcome, ResultColumn};
 use crate::parse::PrepareStatement;
 use crate::session::Prepared;
 
-/// A statement made with PREPARE.
+/// Most named statements of a session: who forgets to deallocate them gets an error, not the server's memory.
+const NAMED_MAX: usize = 10_000;
+
+/// A statement with a name.
 pub(super) struct NamedStatement {
     pub(super) prepared: Prepared,
 }
 
 impl Session {
-    pub(super) fn prepare_named(&mut self, prepare: &PrepareStatement) -> Result<Outcome> {
-        if self.statements.contains_key(&prepare.name) {
-            let message = format!("prepared statement \"{}\" already exists", prepare.name);
+    /// Keeps a statement under a name that EXECUTE and DEALLOCATE know too. 42P05 when the name is taken, 54000 when
+    /// there are too many.
+    pub fn keep_prepared(&mut self, name: &str, prepared: Prepared) -> Result<()> {
+        self.check_new_name(name)?;
+        self.statements.insert(name.to_owned(), NamedStatement { prepared });
+        Ok(())
+    }
+
+    /// The statement kept under a name, by [`Session::keep_prepared`] or PREPARE. 26000 when there is none.
+    pub fn kept_prepared(&self, name: &str) -> Result<Prepared> {
+        self.named(name)
+    }
+
+    /// Forgets the statement of that name, if there is one.
+    pub fn drop_prepared(&mut self, name: &str) {
+        self.statements.remove(name);
+    }
+
+    fn check_new_name(&self, name: &str) -> Result<()> {
+        if self.statements.contains_key(name) {
+            let message = format!("prepared statement \"{name}\" already exists");
             return Err(Error::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
         }
+        if self.statements.len() >= NAMED_MAX {
+            let message = format!("too many prepared statements: at most {NAMED_MAX} are kept");
+            return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
+                .hint("Deallocate those that are not used any more."));
+        }
+        Ok(())
+    }
+
+    pub(super) fn prepare_named(&mut self, prepare: &PrepareStatement) -> Result<Outcome> {
+        self.check_new_name(&prepare.name)?;
         let types: Vec<Option<DataType>> = prepare.types.iter().copied().map(Some).collect();
         let prepared = self.prepare_statement(&prepare.statement, &types)?;
         self.statements.insert(prepare.name.clone(), NamedStatement { prepared });
