@@ -12,7 +12,7 @@
 //!
 //! Everything runs on the connection's own thread, and blocks there: reading, executing, writing (docs/adr/0004).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -212,7 +212,10 @@ pub(crate) struct Connection {
     pub(crate) output: Output,
     registration: Registration,
     pub(crate) cancel: Arc<Cancel>,
-    pub(crate) statements: HashMap<String, PreparedStatement>,
+    /// The session keeps those with names, as SQL reaches them too.
+    pub(crate) unnamed: Option<PreparedStatement>,
+    /// Names under which Parse has put the empty statement.
+    pub(crate) empty: HashSet<String>,
     pub(crate) portals: HashMap<String, Portal>,
     /// Messages of the extended protocol have come since the last ReadyForQuery.
     in_batch: bool,
@@ -229,7 +232,8 @@ impl Connection {
             output,
             registration,
             cancel,
-            statements: HashMap::new(),
+            unnamed: None,
+            empty: HashSet::new(),
             portals: HashMap::new(),
             in_batch: false,
             skip_until_sync: false,
@@ -347,7 +351,7 @@ impl Connection {
 
     /// The simple protocol: all statements of the text, one after the other.
     fn query(&mut self, sql: &str) -> Result<(), Stop> {
-        self.statements.remove("");
+        self.unnamed = None;
         self.portals.remove("");
         let mut query = self.session.simple_query(sql);
         while let Some(outcome) = query.next(&mut self.session)? {

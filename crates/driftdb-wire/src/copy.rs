@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use driftdb_sql::{CopyIn, CopyOut};
 use driftdb_types::{Error, SqlState};
 use pgwire::messages::copy::{CopyData, CopyDone, CopyInResponse, CopyOutResponse};
@@ -68,8 +69,14 @@ impl Connection {
         let columns = i16::try_from(formats.len()).unwrap_or(i16::MAX);
         self.send_notices()?;
         self.output.send(&CopyOutResponse::new(0, columns, formats))?;
-        while let Some(chunk) = copy.next_chunk()? {
-            self.output.send(&CopyData::new(chunk.into()))?;
+        while let Some((chunk, ends)) = copy.next_lines()? {
+            let mut rest = Bytes::from(chunk);
+            let mut start = 0;
+            for end in ends {
+                // One message a row: some clients take a message for a row.
+                self.output.send(&CopyData::new(rest.split_to(end.saturating_sub(start).min(rest.len()))))?;
+                start = end;
+            }
         }
         self.output.send(&CopyDone::new())?;
         self.complete(copy.tag())

@@ -15,9 +15,8 @@ use crate::rows::{Formats, decode_params, row_description};
 
 /// The oid of `unknown`: a parameter whose type the statement shall tell.
 const UNKNOWN_OID: u32 = 705;
-/// Most named statements, and most portals, of a connection: a client that forgets to close them gets an error, not
-/// the server's memory.
-const NAMED_MAX: usize = 10_000;
+/// Most portals of a connection: a client that forgets to close them gets an error, not the server's memory.
+const PORTALS_MAX: usize = 10_000;
 
 /// A statement that Parse has made; `None` is the empty one.
 #[derive(Clone)]
@@ -69,30 +68,33 @@ impl Suspended {
 impl Connection {
     pub(crate) fn parse(&mut self, name: String, sql: &str, param_oids: &[u32]) -> Result<(), Stop> {
         if name.is_empty() {
-            self.statements.remove("");
-        } else if self.statements.contains_key(&name) {
+            self.unnamed = None;
+        } else if self.empty.contains(&name) {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(Error::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message).into());
-        } else if self.statements.len() >= NAMED_MAX {
-            return Err(too_many("prepared statements").into());
         }
         let types = param_oids.iter().map(|&oid| param_type(oid)).collect::<Result<Vec<_>>>()?;
         let prepared = match self.session.parse_one(sql)? {
             Some(statement) => Some(self.session.prepare(&statement, &types)?),
             None => None,
         };
-        self.statements.insert(name, PreparedStatement(prepared));
+        match prepared {
+            prepared if name.is_empty() => self.unnamed = Some(PreparedStatement(prepared)),
+            Some(prepared) => self.session.keep_prepared(&name, prepared)?,
+            None if self.empty.len() >= PORTALS_MAX => return Err(too_many("prepared statements").into()),
+            None => drop(self.empty.insert(name)),
+        }
         Ok(self.output.send(&ParseComplete::new())?)
     }
 
     pub(crate) fn bind(&mut self, bind: Bind) -> Result<(), Stop> {
-        let prepared = self.statement(&bind.statement)?.clone();
+        let prepared = self.statement(&bind.statement)?;
         if bind.portal.is_empty() {
             self.portals.remove("");
         } else if self.portals.contains_key(&bind.portal) {
             let message = format!("portal \"{}\" already exists", bind.portal);
             return Err(Error::new(SqlState::DUPLICATE_CURSOR, message).into());
-        } else if self.portals.len() >= NAMED_MAX {
+        } else if self.portals.len() >= PORTALS_MAX {
             return Err(too_many("portals").into());
         }
         let types = prepared.params();
@@ -116,7 +118,7 @@ impl Connection {
     pub(crate) fn describe(&mut self, target: &Target) -> Result<(), Stop> {
         match target {
             Target::Statement(name) => {
-                let prepared = self.statement(name)?.clone();
+                let prepared = self.statement(name)?;
                 let types = prepared.params().iter().map(DataType::oid).collect();
                 self.output.send(&ParameterDescription::new(types))?;
                 self.describe_columns(prepared.columns().as_deref(), &Formats::TEXT)
@@ -140,7 +142,11 @@ impl Connection {
     pub(crate) fn close(&mut self, target: &Target) -> Result<(), Stop> {
         // Closing what does not exist is not an error.
         match target {
-            Target::Statement(name) => drop(self.statements.remove(name)),
+            Target::Statement(name) if name.is_empty() => self.unnamed = None,
+            Target::Statement(name) => {
+                self.empty.remove(name);
+                self.session.drop_prepared(name);
+            }
             Target::Portal(name) => drop(self.portals.remove(name)),
         }
         Ok(self.output.send(&CloseComplete::new())?)
@@ -212,14 +218,16 @@ impl Connection {
         Ok(PortalState::Suspended(rest))
     }
 
-    fn statement(&self, name: &str) -> Result<&PreparedStatement> {
-        self.statements.get(name).ok_or_else(|| {
-            let message = match name {
-                "" => "unnamed prepared statement does not exist".to_owned(),
-                name => format!("prepared statement \"{name}\" does not exist"),
-            };
-            Error::new(SqlState::UNDEFINED_PREPARED_STATEMENT, message)
-        })
+    fn statement(&self, name: &str) -> Result<PreparedStatement> {
+        if name.is_empty() {
+            let message = "unnamed prepared statement does not exist";
+            let missing = || Error::new(SqlState::UNDEFINED_PREPARED_STATEMENT, message);
+            return self.unnamed.clone().ok_or_else(missing);
+        }
+        if self.empty.contains(name) {
+            return Ok(PreparedStatement(None));
+        }
+        Ok(PreparedStatement(Some(self.session.kept_prepared(name)?)))
     }
 }
 
@@ -238,6 +246,6 @@ fn no_portal(name: &str) -> Error {
 }
 
 fn too_many(what: &str) -> Error {
-    Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("too many {what}: at most {NAMED_MAX} are kept"))
+    Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("too many {what}: at most {PORTALS_MAX} are kept"))
         .hint("Close those that are not used any more.")
 }

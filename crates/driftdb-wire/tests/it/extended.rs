@@ -141,6 +141,38 @@ fn names_are_taken_once_and_must_exist() {
 }
 
 #[test]
+fn named_statements_are_sqls_too() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    send_all(&mut raw, &[(b'P', parse("s", "select 5 as five")), SYNC]);
+    assert_eq!(raw.shape(), "1ZI");
+    assert_eq!(raw.query("execute s")[1].row(), [Some(b"5".to_vec())]);
+    assert_eq!(raw.query_tags("deallocate s"), ["DEALLOCATE"]);
+    send_all(&mut raw, &[(b'B', bind("", "s")), SYNC]);
+    assert_eq!(raw.until_ready()[0].error(), "ERROR 26000");
+    assert_eq!(raw.query_tags("prepare t as select 6 as six"), ["PREPARE"]);
+    send_all(&mut raw, &[(b'B', bind("", "t")), (b'E', execute("", 0)), (b'C', b"St\0".to_vec()), SYNC]);
+    assert_eq!(raw.shape(), "2DC3ZI");
+    assert_eq!(raw.query_tags("execute t"), ["ERROR 26000"]);
+}
+
+#[test]
+fn copy_out_sends_a_message_a_row() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    assert_eq!(raw.query_tags("create table t (a int, b text)"), ["CREATE TABLE"]);
+    assert_eq!(raw.query_tags("insert into t values (1, 'x\ny'), (2, null)"), ["INSERT 0 2"]);
+    for (sql, rows) in [
+        ("copy (select * from t order by a) to stdout", &["1\tx\\ny\n", "2\t\\N\n"][..]),
+        ("copy (select * from t order by a) to stdout (format csv, header)", &["a,b\n", "1,\"x\ny\"\n", "2,\n"]),
+    ] {
+        let data = raw.query(sql).into_iter().filter(|reply| reply.tag == 'd');
+        let data: Vec<String> = data.map(|reply| String::from_utf8(reply.body).unwrap()).collect();
+        assert_eq!(data, rows, "{sql}");
+    }
+}
+
+#[test]
 fn binds_that_do_not_fit_the_statement() {
     let server = TestServer::trust();
     let mut raw = server.session();
