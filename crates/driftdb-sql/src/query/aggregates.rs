@@ -1,10 +1,11 @@
 //! Aggregate functions: DataFusion's own on the list below, and `sum` and `avg` with PostgreSQL's types: the sum of
 //! bigint and the average of whole numbers are numeric, so they neither wrap nor lose digits.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType as ArrowType, FieldRef};
+use datafusion::arrow::datatypes::{DataType as ArrowType, Field, FieldRef};
 use datafusion::common::Result as DfResult;
 use datafusion::functions_aggregate as f;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -15,6 +16,8 @@ use datafusion::logical_expr::{
 use driftdb_types::{Error, SqlState};
 
 use super::errors::into_datafusion;
+use super::types::{QUOTIENT_CODE, TYPE_KEY};
+use super::widening::{Widening, is_small_integer};
 
 /// The aggregate of that name.
 pub(super) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
@@ -50,7 +53,9 @@ fn typed(name: &'static str, inner: Arc<AggregateUDF>, input: fn(&ArrowType) -> 
 /// What `sum` adds up in.
 fn sum_input(arg: &ArrowType) -> Option<ArrowType> {
     Some(match arg {
-        ArrowType::Int8 | ArrowType::Int16 | ArrowType::Int32 | ArrowType::Null => ArrowType::Int64,
+        // Coercing twice must be coercing once: `widening.rs` makes bigints of these.
+        small if is_small_integer(small) => small.clone(),
+        ArrowType::Null => ArrowType::Int32,
         ArrowType::Int64 | ArrowType::UInt32 | ArrowType::UInt64 => ArrowType::Decimal128(28, 0),
         ArrowType::Decimal128(_, scale) => ArrowType::Decimal128(38, *scale),
         ArrowType::Float32 | ArrowType::Float64 => ArrowType::Float64,
@@ -69,6 +74,10 @@ fn average_input(arg: &ArrowType) -> Option<ArrowType> {
         ArrowType::Float32 | ArrowType::Float64 | ArrowType::Null => ArrowType::Float64,
         _ => return None,
     })
+}
+
+fn takes_small_integers(args: &AccumulatorArgs<'_>) -> bool {
+    args.expr_fields.iter().any(|field| is_small_integer(field.data_type()))
 }
 
 /// An aggregate of DataFusion's over arguments converted first.
@@ -117,11 +126,27 @@ impl AggregateUDFImpl for Typed {
     }
 
     fn return_type(&self, arg_types: &[ArrowType]) -> DfResult<ArrowType> {
-        self.inner.return_type(arg_types)
+        match arg_types {
+            [arg] if is_small_integer(arg) => Ok(ArrowType::Int64),
+            _ => self.inner.return_type(arg_types),
+        }
+    }
+
+    /// An average of numbers is shown as a quotient is.
+    fn return_field(&self, arg_fields: &[FieldRef]) -> DfResult<FieldRef> {
+        let types: Vec<ArrowType> = arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let field = Field::new(self.name, self.return_type(&types)?, true);
+        if self.name == "avg" && matches!(field.data_type(), ArrowType::Decimal128(..)) {
+            let metadata = HashMap::from([(TYPE_KEY.to_owned(), QUOTIENT_CODE.to_owned())]);
+            return Ok(Arc::new(field.with_metadata(metadata)));
+        }
+        Ok(Arc::new(field))
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        let widens = takes_small_integers(&args);
+        let inner = self.inner.accumulator(args)?;
+        Ok(if widens { Box::new(Widening(inner)) } else { inner })
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> DfResult<Vec<FieldRef>> {
@@ -133,11 +158,15 @@ impl AggregateUDFImpl for Typed {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn GroupsAccumulator>> {
-        self.inner.create_groups_accumulator(args)
+        let widens = takes_small_integers(&args);
+        let inner = self.inner.create_groups_accumulator(args)?;
+        Ok(if widens { Box::new(Widening(inner)) } else { inner })
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
-        self.inner.create_sliding_accumulator(args)
+        let widens = takes_small_integers(&args);
+        let inner = self.inner.create_sliding_accumulator(args)?;
+        Ok(if widens { Box::new(Widening(inner)) } else { inner })
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {

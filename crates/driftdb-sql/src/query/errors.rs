@@ -181,6 +181,10 @@ fn plan(message: &str) -> Error {
             .hint("No operator matches the given argument types. You might need to add explicit type casts.")
             .detail(first_line(text));
     }
+    if let Some((_, arrow)) = text.split_once(" returning ").filter(|_| lower.contains("non-boolean predicate")) {
+        let shown = type_name(arrow.trim());
+        return Error::new(SqlState::DATATYPE_MISMATCH, format!("argument of WHERE must be type boolean, not type {shown}"));
+    }
     if lower.contains("cannot create filter with non-boolean predicate") || lower.contains("type boolean") || lower.contains("case") && lower.contains("types") {
         return Error::new(SqlState::DATATYPE_MISMATCH, first_line(text));
     }
@@ -193,10 +197,31 @@ fn plan(message: &str) -> Error {
     if lower.contains("offset must be >=0") || lower.contains("offset must be >= 0") {
         return Error::new(SqlState::INVALID_ARGUMENT, "OFFSET must not be negative");
     }
+    if lower.contains("exceeds the minimum supported scale") || lower.contains("exceeds the maximum supported") || lower.contains("cannot parse") && lower.contains("decimal") {
+        return out_of_range(text);
+    }
     if lower.contains("unsupported") || lower.contains("not supported") || lower.contains("not implemented") || lower.contains("physical plan does not support") {
         return not_supported(text);
     }
     new(SqlState::SYNTAX_ERROR)
+}
+
+/// PostgreSQL's name of an Arrow type in one of DataFusion's messages.
+fn type_name(arrow: &str) -> &str {
+    match arrow {
+        "Int16" => "smallint",
+        "Int32" => "integer",
+        "Int64" => "bigint",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Utf8" => "text",
+        "Date32" => "date",
+        "Binary" => "bytea",
+        other if other.starts_with("Decimal") => "numeric",
+        other if other.starts_with("Timestamp") => "timestamp",
+        other if other.starts_with("Interval") => "interval",
+        _ => "another",
+    }
 }
 
 fn grouping(text: &str) -> Error {
@@ -224,6 +249,16 @@ fn function_mismatch(text: &str) -> Error {
 fn not_supported(message: &str) -> Error {
     let text = first_line(strip(message));
     let lower = text.to_lowercase();
+    if lower.contains("decimal scale") || lower.contains("decimal precision") {
+        return Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "a number is beyond the 38 digits of numeric").detail(text);
+    }
+    if lower.contains("physical plan does not support logical expression") {
+        let what = ["OuterReferenceColumn", "ScalarSubquery", "InSubquery", "Exists"].into_iter().find(|w| text.contains(w));
+        return Error::unsupported(match what {
+            Some("ScalarSubquery" | "OuterReferenceColumn") => "this form of correlated subquery",
+            _ => "a subquery here",
+        });
+    }
     if lower.contains("supported") || lower.contains("implemented") {
         Error::new(SqlState::FEATURE_NOT_SUPPORTED, text)
     } else {

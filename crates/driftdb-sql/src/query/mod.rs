@@ -25,6 +25,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod types;
+mod widening;
 
 pub(crate) use explain::{ExplainOptions, explain};
 use plan::constant_of;

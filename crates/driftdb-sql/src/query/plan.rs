@@ -12,7 +12,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
-    Expr as AstExpr, GroupByExpr, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, helpers::attached_token::AttachedToken,
+    Expr as AstExpr, GroupByExpr, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, TableWithJoins,
+    helpers::attached_token::AttachedToken,
 };
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, Value};
 use futures::StreamExt;
@@ -334,17 +335,22 @@ pub(super) fn eval_const_typed(
 
 /// `SELECT expr`.
 fn select_of(expr: &AstExpr) -> Query {
-    let select = Select {
+    query_of(select_from(vec![SelectItem::UnnamedExpr(expr.clone())], Vec::new()))
+}
+
+/// A SELECT of nothing but results and tables.
+pub(super) fn select_from(projection: Vec<SelectItem>, from: Vec<TableWithJoins>) -> Select {
+    Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),
         distinct: None,
         select_modifiers: None,
         top: None,
         top_before_distinct: false,
-        projection: vec![SelectItem::UnnamedExpr(expr.clone())],
+        projection,
         exclude: None,
         into: None,
-        from: Vec::new(),
+        from,
         lateral_views: Vec::new(),
         prewhere: None,
         selection: None,
@@ -359,7 +365,11 @@ fn select_of(expr: &AstExpr) -> Query {
         window_before_qualify: false,
         value_table_mode: None,
         flavor: SelectFlavor::Standard,
-    };
+    }
+}
+
+/// A query of one SELECT.
+pub(super) fn query_of(select: Select) -> Query {
     Query {
         with: None,
         body: Box::new(SetExpr::Select(Box::new(select))),

@@ -21,7 +21,7 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 
 use super::errors::{from_datafusion, into_datafusion};
 use super::functions::{ArgType, Call, Callee, Facts, builtin, cast_expr, common_type, implicit_cost, param_arrow, unresolved};
-use super::types::{data_type_of, field};
+use super::types::{Digits, data_type_of, digits_of, field};
 
 /// The types of parameters, as far as they are known; `$1` is at 0.
 pub(super) type ParamTypes = Vec<Option<DataType>>;
@@ -91,14 +91,15 @@ impl Resolver<'_> {
                     field = metadata.add_to_field(field);
                 }
                 let data_type = data_type_of(&field).map_err(into_datafusion)?;
-                Ok(ArgType::Known { data_type, arrow: scalar.data_type(), constant: Some(scalar.clone()) })
+                let constant = Some(scalar.clone());
+                Ok(ArgType::Known { data_type, arrow: scalar.data_type(), digits: digits_of(&field), constant })
             }
             other => {
                 let (_, field) = other.to_field(schema)?;
                 if field.data_type().is_null() {
                     return Ok(ArgType::Unknown);
                 }
-                Ok(known(data_type_of(&field).map_err(into_datafusion)?, field.data_type().clone()))
+                known_field(&field)
             }
         }
     }
@@ -174,12 +175,21 @@ impl Resolver<'_> {
     }
 
     fn function(&mut self, function: ScalarFunction, schema: &DFSchema) -> DfResult<Expr> {
-        if function.func.name() == "coalesce" {
-            let ScalarFunction { func, args } = function;
-            let args = self.unify(args, schema, "COALESCE")?;
-            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(func, args)));
-        }
         let Some(call) = unresolved(&function.func) else { return Ok(Expr::ScalarFunction(function)) };
+        if let Callee::Builtin(builtin) = call.what {
+            if builtin.name == "coalesce" {
+                let args = self.unify(function.args, schema, "COALESCE")?;
+                return Ok(datafusion::functions::core::coalesce().call(args));
+            }
+            if let Some(op) = comparison_operator(builtin.name) {
+                let mut args = function.args.into_iter();
+                let (Some(left), Some(right)) = (args.next(), args.next()) else {
+                    return fail(Error::internal("a comparison without operands"));
+                };
+                let (left, right) = self.comparison(left, op, right, schema)?;
+                return Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))));
+            }
+        }
         if let (Callee::Cast(target), [arg @ Expr::Placeholder(_)]) = (call.what, function.args.as_slice()) {
             // The parameter of a cast has the cast's type.
             if self.arg(arg, schema)? == ArgType::Unknown {
@@ -262,6 +272,7 @@ impl Resolver<'_> {
                 .hint("No operator matches the given name and argument types. You might need to add explicit type casts."),
             );
         };
+        let (left, right) = (without_blanks(left, &right_arg), without_blanks(right, &left_arg));
         match target {
             Compared::AsIs => Ok((left, right)),
             Compared::As(target) => {
@@ -319,7 +330,7 @@ impl Resolver<'_> {
         let column = output.field(0);
         let right = match column.data_type() {
             ArrowType::Null => ArgType::Unknown,
-            arrow => known(data_type_of(column).map_err(into_datafusion)?, arrow.clone()),
+            _ => known_field(column)?,
         };
         let expr = match (comparable(&left, &right), &left, right.data_type()) {
             (None, ..) => {
@@ -458,7 +469,7 @@ impl Resolver<'_> {
         let field = input.schema().field(column);
         match field.data_type() {
             ArrowType::Null => Ok(ArgType::Unknown),
-            arrow => Ok(known(data_type_of(field).map_err(into_datafusion)?, arrow.clone())),
+            _ => known_field(field),
         }
     }
 
@@ -492,7 +503,22 @@ impl Resolver<'_> {
 }
 
 fn known(data_type: DataType, arrow: ArrowType) -> ArgType {
-    ArgType::Known { data_type, arrow, constant: None }
+    ArgType::Known { data_type, arrow, digits: Digits::All, constant: None }
+}
+
+fn known_field(field: &Field) -> DfResult<ArgType> {
+    let data_type = data_type_of(field).map_err(into_datafusion)?;
+    Ok(ArgType::Known { data_type, arrow: field.data_type().clone(), digits: digits_of(field), constant: None })
+}
+
+/// A literal compared with a `char(n)` loses its trailing blanks, as the stored values did.
+fn without_blanks(expr: Expr, other: &ArgType) -> Expr {
+    match (&expr, other.data_type()) {
+        (Expr::Literal(ScalarValue::Utf8(Some(text)), None), Some(DataType::Char(_))) => {
+            Expr::Literal(ScalarValue::Utf8(Some(text.trim_end_matches(' ').to_owned())), None)
+        }
+        _ => expr,
+    }
 }
 
 /// The mark that the rewriting puts around an integer literal that is an int4.
@@ -558,6 +584,20 @@ fn comparable(left: &ArgType, right: &ArgType) -> Option<Compared> {
         return Some(Compared::As(right));
     }
     implicit_cost(right, left).map(|_| Compared::As(left))
+}
+
+/// The operator that a call of the rewriting stands for.
+fn comparison_operator(name: &str) -> Option<Operator> {
+    Some(match name.strip_prefix(super::rewrite::OPERATOR_PREFIX)? {
+        "=" => Operator::Eq,
+        "<>" => Operator::NotEq,
+        "<" => Operator::Lt,
+        "<=" => Operator::LtEq,
+        ">" => Operator::Gt,
+        ">=" => Operator::GtEq,
+        "is distinct from" => Operator::IsDistinctFrom,
+        _ => return None,
+    })
 }
 
 fn is_comparison(op: Operator) -> bool {

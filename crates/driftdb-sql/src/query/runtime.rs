@@ -49,6 +49,7 @@ impl QueryRuntime {
             .with_config(config())
             .with_runtime_env(environment)
             .with_aggregate_functions(datafusion::functions_aggregate::all_default_aggregate_functions())
+            .with_optimizer_rules(optimizer().rules)
             .build();
         // DataFusion starts tasks only where a plan has several partitions (UNION) or spills.
         let tasks = tokio::runtime::Builder::new_multi_thread()
@@ -58,7 +59,7 @@ impl QueryRuntime {
             .map_err(|error| Error::internal(format!("the query threads could not be started: {error}")))?;
         Ok(QueryRuntime {
             state,
-            bound_optimizer: Optimizer::new(),
+            bound_optimizer: optimizer(),
             tasks,
             batch_rows: options.batch_rows.max(1),
         })
@@ -80,6 +81,14 @@ impl QueryRuntime {
     pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
         self.tasks.enter()
     }
+}
+
+/// DataFusion's rules but one: it turns `sum(a)` beside a DISTINCT into the sum of sums, and the sum of bigints is numeric
+/// here, not bigint.
+fn optimizer() -> Optimizer {
+    let mut optimizer = Optimizer::new();
+    optimizer.rules.retain(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+    optimizer
 }
 
 fn config() -> SessionConfig {

@@ -172,11 +172,29 @@ pub(crate) fn plain_type(arrow: &ArrowType) -> Result<DataType> {
     })
 }
 
-/// Whether a numeric of this field has a scale of its own to be shown with; if not, trailing zeros are dropped.
-fn trims_zeros(field: &Field) -> bool {
-    match field.metadata().get(TYPE_KEY).and_then(|code| type_from_code(code)) {
-        Some(DataType::Numeric(constraint)) => constraint.is_none(),
-        _ => matches!(field.data_type(), ArrowType::Decimal128(_, scale) if *scale >= NUMERIC_SCALE),
+/// The code, in place of a type's, of a numeric that a division gave.
+pub(crate) const QUOTIENT_CODE: &str = "quotient";
+
+/// With how many digits after the point a numeric is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Digits {
+    /// As many as its Arrow type has.
+    All,
+    /// Without trailing zeros: what its own scale was is not known.
+    Trimmed,
+    /// As many as PostgreSQL gives a quotient: 16, and four fewer for each four digits before the point above four.
+    Quotient,
+}
+
+/// How a numeric of this field is shown.
+pub(crate) fn digits_of(field: &Field) -> Digits {
+    match field.metadata().get(TYPE_KEY).map(String::as_str) {
+        Some(QUOTIENT_CODE) => Digits::Quotient,
+        Some("numeric") => Digits::Trimmed,
+        Some(_) => Digits::All,
+        // Functions of DataFusion drop the metadata; the scale gives an unconstrained numeric away.
+        None if matches!(field.data_type(), ArrowType::Decimal128(_, NUMERIC_SCALE)) => Digits::Trimmed,
+        None => Digits::All,
     }
 }
 
@@ -410,8 +428,8 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
         ArrowType::Float32 => primitive!(Float32Type, |v| Ok(Value::Float4(v))),
         ArrowType::Float64 => primitive!(Float64Type, |v| Ok(Value::Float8(v))),
         ArrowType::Decimal128(_, scale) => {
-            let trim = trims_zeros(field);
-            primitive!(Decimal128Type, |v: i128| decimal_value(v, *scale, trim))
+            let digits = digits_of(field);
+            primitive!(Decimal128Type, |v: i128| decimal_value(v, *scale, digits))
         }
         ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => text_values(array, data_type_of(field)?),
         ArrowType::Binary => {
@@ -453,7 +471,7 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
     }
 }
 
-fn decimal_value(unscaled: i128, scale: i8, trim: bool) -> Result<Value> {
+fn decimal_value(unscaled: i128, scale: i8, digits: Digits) -> Result<Value> {
     let (unscaled, scale) = match u8::try_from(scale) {
         Ok(scale) => (unscaled, scale),
         Err(_) => (
@@ -463,7 +481,15 @@ fn decimal_value(unscaled: i128, scale: i8, trim: bool) -> Result<Value> {
         ),
     };
     let decimal = Decimal::new(unscaled, scale)?;
-    Ok(Value::Numeric(if trim { decimal.normalized() } else { decimal }))
+    Ok(Value::Numeric(match digits {
+        Digits::All => decimal,
+        Digits::Trimmed => decimal.normalized(),
+        Digits::Quotient => {
+            let whole = 10_i128.checked_pow(u32::from(scale)).and_then(|one| unscaled.checked_div(one)).unwrap_or(0);
+            let groups = u8::try_from(whole.unsigned_abs().checked_ilog10().unwrap_or(0) / 4).unwrap_or(u8::MAX);
+            decimal.rescale(scale.saturating_sub(groups.saturating_mul(4)))?
+        }
+    }))
 }
 
 fn text_values(array: &ArrayRef, data_type: DataType) -> Result<Vec<Value>> {

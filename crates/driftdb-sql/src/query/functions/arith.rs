@@ -59,6 +59,25 @@ macro_rules! operator {
     };
 }
 
+const COMPARED: &[Overload] = &[is(&[Kind::Any, Kind::Any], T::Bool, unresolved)];
+
+const fn comparison(name: &'static str) -> Builtin {
+    let name = match name.as_bytes() {
+        b"=" => "\u{1}op:=",
+        b"<>" => "\u{1}op:<>",
+        b"<" => "\u{1}op:<",
+        b"<=" => "\u{1}op:<=",
+        b">" => "\u{1}op:>",
+        b">=" => "\u{1}op:>=",
+        _ => "\u{1}op:is distinct from",
+    };
+    Builtin { name, nulls: Nulls::Strict, volatile: false, overloads: COMPARED }
+}
+
+fn unresolved(_: &Facts, _: &[Value]) -> Result<Value> {
+    Err(Error::internal("a comparison was not resolved"))
+}
+
 macro_rules! args {
     ($($kind:expr),+) => { &[$(Kind::Is($kind)),+] };
 }
@@ -106,7 +125,7 @@ pub(super) const OPERATORS: &[Builtin] = &[
     operator!("/",
         two(T::Int4, T::Int4, T::Int4, div), two(T::Int8, T::Int8, T::Int8, div), two(T::Int2, T::Int2, T::Int2, div),
         two(T::Float8, T::Float8, T::Float8, div), two(T::Float4, T::Float4, T::Float4, div),
-        scaled(NUMERICS, scale_division, div),
+        Overload { args: NUMERICS, rest: None, returns: Returns::Quotient(scale_division), eval: div },
         is(args!(T::Interval, T::Float8), T::Interval, over),
     ),
     operator!("%",
@@ -114,7 +133,8 @@ pub(super) const OPERATORS: &[Builtin] = &[
         scaled(NUMERICS, scale_max, rem),
     ),
     operator!("^",
-        two(T::Float8, T::Float8, T::Float8, super::math::power), scaled(NUMERICS, scale_division, super::math::power),
+        two(T::Float8, T::Float8, T::Float8, super::math::power),
+        Overload { args: NUMERICS, rest: None, returns: Returns::Quotient(scale_division), eval: super::math::power },
     ),
     operator!("&",
         two(T::Int4, T::Int4, T::Int4, and), two(T::Int8, T::Int8, T::Int8, and), two(T::Int2, T::Int2, T::Int2, and)),
@@ -138,6 +158,12 @@ pub(super) const OPERATORS: &[Builtin] = &[
     operator!("~~*",
         is(args!(T::Text, T::Text), T::Bool, super::pattern::ilike),
         is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::ilike)),
+    // The resolver makes DataFusion's operators of these.
+    comparison("="), comparison("<>"), comparison("<"), comparison("<="), comparison(">"), comparison(">="),
+    comparison("is distinct from"),
+    operator!("similar to",
+        is(args!(T::Text, T::Text), T::Bool, super::pattern::similar_to),
+        is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::similar_to)),
     operator!("||",
         is(args!(T::Text, T::Text), T::Text, concat),
         is(args!(T::Bytea, T::Bytea), T::Bytea, concat),

@@ -9,7 +9,8 @@ use driftdb_types::{DataType, Error, Result, SqlState, Value, parse_value_at};
 
 use super::{ArgType, Call, Callee, Facts, Resolution};
 use crate::query::errors::into_datafusion;
-use crate::query::types::{arrow_type, field, scalar_of};
+use super::overload::numeric_field;
+use crate::query::types::{Digits, arrow_type, field, scalar_of};
 
 /// The name of the cast to a type, for error texts and plans.
 pub(super) fn name(target: DataType) -> &'static str {
@@ -31,8 +32,14 @@ pub(super) fn resolve(target: DataType, types: &[ArgType]) -> Result<Resolution>
     }
     let out = match (target, &param) {
         // A numeric without declared digits stays as it is, scale and all.
-        (DataType::Numeric(None), ArrowType::Decimal128(_, scale)) => super::overload::numeric_field(name(target), *scale),
-        (DataType::Numeric(None), _) if source.is_integer() => super::overload::numeric_field(name(target), 0),
+        (DataType::Numeric(None), ArrowType::Decimal128(_, scale)) => {
+            let digits = match arg {
+                ArgType::Known { digits, .. } => *digits,
+                ArgType::Unknown => Digits::Trimmed,
+            };
+            numeric_field(name(target), *scale, digits)
+        }
+        (DataType::Numeric(None), _) if source.is_integer() => numeric_field(name(target), 0, Digits::All),
         _ => field(name(target), target, true),
     };
     Ok(Resolution {

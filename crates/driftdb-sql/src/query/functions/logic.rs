@@ -12,6 +12,10 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     Builtin { name: "least", nulls: Nulls::Called, volatile: false, overloads: &[
         Overload { args: &[Kind::Same], rest: Some(Kind::Same), returns: Returns::Same, eval: |_, args| extreme(args, false) },
     ] },
+    // The resolver makes DataFusion's own of it, which evaluates no more arguments than it needs.
+    Builtin { name: "coalesce", nulls: Nulls::Called, volatile: false, overloads: &[
+        Overload { args: &[Kind::Same], rest: Some(Kind::Same), returns: Returns::Same, eval: coalesce },
+    ] },
     Builtin { name: "nullif", nulls: Nulls::Called, volatile: false, overloads: &[
         Overload { args: &[Kind::Same, Kind::Same], rest: None, returns: Returns::Same, eval: nullif },
     ] },
@@ -78,6 +82,10 @@ fn extreme(args: &[Value], greatest: bool) -> Result<Value> {
         }
     }
     Ok(best.cloned().unwrap_or(Value::Null))
+}
+
+fn coalesce(_: &Facts, args: &[Value]) -> Result<Value> {
+    Ok(args.iter().find(|value| !value.is_null()).cloned().unwrap_or(Value::Null))
 }
 
 fn nullif(_: &Facts, args: &[Value]) -> Result<Value> {

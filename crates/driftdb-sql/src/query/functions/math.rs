@@ -34,7 +34,9 @@ const N: T = T::Numeric(None);
 const F8: Returns = Returns::Is(T::Float8);
 const KEEP: Returns = Returns::Scale(scale_max);
 const WHOLE: Returns = Returns::Scale(|_| 0);
-const FINE: Returns = Returns::Scale(scale_division);
+const FINE: Returns = Returns::Quotient(scale_division);
+/// Of a numeric computed as a double the last digits are not shown as zeros.
+const ROUGH: Returns = Returns::Trimmed(scale_division);
 
 /// The scale that the constant second argument of `round` and `trunc` asks for.
 const ASKED: Returns = Returns::Scale(|scales| match scales {
@@ -60,12 +62,12 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     math!("div", [(N, N) => WHOLE, whole_div]),
     math!("power", [(T::Float8, T::Float8) => F8, power; (N, N) => FINE, power]),
     math!("pow", [(T::Float8, T::Float8) => F8, power; (N, N) => FINE, power]),
-    math!("sqrt", [(T::Float8) => F8, sqrt; (N) => FINE, sqrt]),
+    math!("sqrt", [(T::Float8) => F8, sqrt; (N) => ROUGH, sqrt]),
     double!("cbrt", |x| Ok(x.cbrt())),
-    math!("exp", [(T::Float8) => F8, exp; (N) => FINE, exp]),
-    math!("ln", [(T::Float8) => F8, ln; (N) => FINE, ln]),
-    math!("log", [(T::Float8) => F8, log10; (N) => FINE, log10; (N, N) => FINE, log]),
-    math!("log10", [(T::Float8) => F8, log10; (N) => FINE, log10]),
+    math!("exp", [(T::Float8) => F8, exp; (N) => ROUGH, exp]),
+    math!("ln", [(T::Float8) => F8, ln; (N) => ROUGH, ln]),
+    math!("log", [(T::Float8) => F8, log10; (N) => ROUGH, log10; (N, N) => ROUGH, log]),
+    math!("log10", [(T::Float8) => F8, log10; (N) => ROUGH, log10]),
     Builtin { name: "pi", nulls: Nulls::Strict, volatile: false, overloads: &[overload!(() => F8, |_, _| Ok(Value::Float8(std::f64::consts::PI)))] },
     double!("degrees", |x| Ok(x.to_degrees())),
     double!("radians", |x| Ok(x.to_radians())),

@@ -26,7 +26,8 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
 };
 use driftdb_engine::Catalog;
 use driftdb_env::Clock;
@@ -37,7 +38,7 @@ pub(crate) use catalog::CLUSTERED_INDEX_OID;
 pub(crate) use overload::{
     ArgType, Kind, Overload, Resolution, Returns, common_type, implicit_cost, no_match, param_arrow,
 };
-pub(crate) use time::{add_interval, add_interval_tz};
+pub(crate) use time::{add_interval, add_interval_tz, extract_scale};
 
 use super::errors::{from_datafusion, into_datafusion};
 use super::types::{ColumnBuilder, values_of};
@@ -113,8 +114,13 @@ impl Call {
             Callee::Builtin(builtin) if builtin.volatile => Volatility::Volatile,
             _ => Volatility::Immutable,
         };
-        ScalarUDF::new_from_impl(Call { what, facts: Arc::clone(facts), signature: Signature::variadic_any(volatility) })
+        ScalarUDF::new_from_impl(Call { what, facts: Arc::clone(facts), signature: any_arguments(volatility) })
     }
+}
+
+/// Any number of arguments of any types, none included: the resolver looks at them.
+fn any_arguments(volatility: Volatility) -> Signature {
+    Signature::one_of(vec![TypeSignature::VariadicAny, TypeSignature::Nullary], volatility)
 }
 
 macro_rules! identity {
@@ -196,7 +202,10 @@ impl Call {
         ScalarUDF::new_from_impl(ResolvedCall {
             what: self.what,
             facts: Arc::clone(&self.facts),
-            signature: Signature::user_defined(volatility),
+            signature: match resolution.params.is_empty() {
+                true => Signature::nullary(volatility),
+                false => Signature::user_defined(volatility),
+            },
             eval: resolution.eval,
             params: resolution.params,
             field: resolution.field,

@@ -15,7 +15,9 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 
 use super::{Builtin, Eval};
 use crate::query::errors::clean_name;
-use crate::query::types::{NUMERIC_PRECISION, NUMERIC_SCALE, TYPE_KEY, arrow_type, data_type_of, field, type_code};
+use crate::query::types::{
+    Digits, NUMERIC_PRECISION, NUMERIC_SCALE, QUOTIENT_CODE, TYPE_KEY, arrow_type, data_type_of, digits_of, field, type_code,
+};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub(crate) enum Returns {
     Same,
     /// A numeric whose scale follows from the arguments' scales.
     Scale(fn(&[i8]) -> i8),
+    /// The same for a division.
+    Quotient(fn(&[i8]) -> i8),
+    /// The same, shown without trailing zeros.
+    Trimmed(fn(&[i8]) -> i8),
 }
 
 /// One form of a function.
@@ -49,7 +55,7 @@ pub(crate) struct Overload {
 /// What is known of an argument.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ArgType {
-    Known { data_type: DataType, arrow: ArrowType, constant: Option<ScalarValue> },
+    Known { data_type: DataType, arrow: ArrowType, digits: Digits, constant: Option<ScalarValue> },
     Unknown,
 }
 
@@ -78,7 +84,12 @@ pub(crate) fn arg_type(field: &Field, scalar: Option<&ScalarValue>) -> Result<Ar
         (ArrowType::Null, _) => Ok(ArgType::Unknown),
         (ArrowType::Utf8, Some(ScalarValue::Utf8(_))) => Ok(ArgType::Unknown),
         (arrow, scalar) => {
-            Ok(ArgType::Known { data_type: data_type_of(field)?, arrow: arrow.clone(), constant: scalar.cloned() })
+            Ok(ArgType::Known {
+                data_type: data_type_of(field)?,
+                arrow: arrow.clone(),
+                digits: digits_of(field),
+                constant: scalar.cloned(),
+            })
         }
     }
 }
@@ -193,8 +204,19 @@ fn settle(builtin: &'static Builtin, overload: &'static Overload, args: &[ArgTyp
     }
     let field = match overload.returns {
         Returns::Is(data_type) => Arc::new(field(builtin.name, data_type, true)),
-        Returns::Same => same_field(builtin.name, same.unwrap_or(DataType::Text), &params),
-        Returns::Scale(scale) => Arc::new(numeric_field(builtin.name, scale(&scales))),
+        Returns::Same => {
+            let known = args.iter().zip(&params).filter(|(arg, _)| **arg != ArgType::Unknown).map(|(_, param)| param);
+            same_field(builtin.name, same.unwrap_or(DataType::Text), known, digits_from(args))
+        }
+        Returns::Scale(scale) => Arc::new(numeric_field(builtin.name, scale(&scales), digits_from(args))),
+        Returns::Trimmed(scale) => Arc::new(numeric_field(builtin.name, scale(&scales), Digits::Trimmed)),
+        Returns::Quotient(scale) => {
+            let digits = match digits_from(args) {
+                Digits::Trimmed => Digits::Trimmed,
+                _ => Digits::Quotient,
+            };
+            Arc::new(numeric_field(builtin.name, scale(&scales), digits))
+        }
     };
     // Values of one numeric type must have one scale.
     if let (Some(DataType::Numeric(_)), ArrowType::Decimal128(..)) = (same, field.data_type()) {
@@ -216,24 +238,39 @@ pub(crate) fn param_arrow(arg: &ArgType, target: DataType) -> ArrowType {
     }
 }
 
-fn same_field(name: &str, data_type: DataType, params: &[ArrowType]) -> FieldRef {
+/// A result of numerics without a scale of their own has none either.
+fn digits_from(args: &[ArgType]) -> Digits {
+    let trimmed = |arg: &ArgType| {
+        matches!(arg, ArgType::Known { data_type: DataType::Numeric(_), digits: Digits::Trimmed, .. })
+    };
+    if args.iter().any(trimmed) { Digits::Trimmed } else { Digits::All }
+}
+
+fn same_field<'a>(
+    name: &str,
+    data_type: DataType,
+    params: impl Iterator<Item = &'a ArrowType>,
+    digits: Digits,
+) -> FieldRef {
     if let DataType::Numeric(None) = data_type {
-        let scale = params.iter().filter_map(|param| match param {
+        let scale = params.filter_map(|param| match param {
             ArrowType::Decimal128(_, scale) => Some(*scale),
             _ => None,
         });
-        return Arc::new(numeric_field(name, scale.max().unwrap_or(0)));
+        return Arc::new(numeric_field(name, scale.max().unwrap_or(0), digits));
     }
     Arc::new(field(name, data_type, true))
 }
 
-/// A numeric of that scale. From [`NUMERIC_SCALE`] on, trailing zeros are not shown.
-pub(crate) fn numeric_field(name: &str, scale: i8) -> Field {
+/// A numeric of that scale, shown so.
+pub(crate) fn numeric_field(name: &str, scale: i8, digits: Digits) -> Field {
     let shown = Field::new(name, ArrowType::Decimal128(NUMERIC_PRECISION, scale), true);
-    if scale < NUMERIC_SCALE {
-        return shown;
-    }
-    let code = type_code(DataType::Numeric(None));
+    let code = match digits {
+        Digits::All if scale != NUMERIC_SCALE => return shown,
+        Digits::All => type_code(DataType::Numeric(Some((NUMERIC_PRECISION, scale.unsigned_abs())))),
+        Digits::Trimmed => type_code(DataType::Numeric(None)),
+        Digits::Quotient => QUOTIENT_CODE.to_owned(),
+    };
     shown.with_metadata(std::collections::HashMap::from([(TYPE_KEY.to_owned(), code)]))
 }
 

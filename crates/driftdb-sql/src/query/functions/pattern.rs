@@ -136,6 +136,41 @@ pub(super) fn ilike(_: &Facts, args: &[Value]) -> Result<Value> {
     like_match(text(args, 0)?.to_lowercase().as_bytes(), text(args, 1)?.to_lowercase().as_bytes(), escape).map(Value::Bool)
 }
 
+/// `SIMILAR TO`: the whole text must match; `%` and `_` are as in LIKE, `| * + ? { } ( ) [ ]` as in a regular expression.
+pub(super) fn similar_to(_: &Facts, args: &[Value]) -> Result<Value> {
+    let escape = escape_of(args)?.map(char::from);
+    let source = text(args, 0)?;
+    let mut regex = String::from("^(?:");
+    let mut chars = text(args, 1)?.chars();
+    let mut in_brackets = false;
+    while let Some(c) = chars.next() {
+        if Some(c) == escape {
+            let Some(literal) = chars.next() else {
+                return Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "pattern must not end with escape character"));
+            };
+            regex.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
+            continue;
+        }
+        match c {
+            '[' => in_brackets = true,
+            ']' => in_brackets = false,
+            _ => {}
+        }
+        match c {
+            '%' if !in_brackets => regex.push_str(".*"),
+            '_' if !in_brackets => regex.push('.'),
+            '.' | '^' | '$' if !in_brackets => {
+                regex.push('\\');
+                regex.push(c);
+            }
+            '\\' => regex.push_str("\\\\"),
+            other => regex.push(other),
+        }
+    }
+    regex.push_str(")$");
+    with_regex(&regex, "", |regex| Value::Bool(regex.is_match(source)))
+}
+
 fn escape_of(args: &[Value]) -> Result<Option<u8>> {
     if args.len() < 3 {
         return Ok(Some(b'\\'));

@@ -13,19 +13,24 @@ const HOUR_US: i64 = 3_600_000_000;
 const MINUTE_US: i64 = 60_000_000;
 const SECOND_US: i64 = 1_000_000;
 
-/// What `extract` gives has six digits after the point.
-const EXTRACTED: Returns = Returns::Scale(|_| 6);
-
-const EXTRACT_FORMS: &[Overload] = &[
-    Overload { args: &[Kind::Is(T::Text), Kind::Is(T::Date)], rest: None, returns: EXTRACTED, eval: extract },
-    Overload { args: &[Kind::Is(T::Text), Kind::Is(T::Timestamp)], rest: None, returns: EXTRACTED, eval: extract },
-    Overload { args: &[Kind::Is(T::Text), Kind::Is(T::TimestampTz)], rest: None, returns: EXTRACTED, eval: extract },
-    Overload { args: &[Kind::Is(T::Text), Kind::Is(T::Time)], rest: None, returns: EXTRACTED, eval: extract },
-    Overload { args: &[Kind::Is(T::Text), Kind::Is(T::Interval)], rest: None, returns: EXTRACTED, eval: extract },
-];
+/// `extract` of one kind of fields, which differ in the digits after the point.
+macro_rules! extract {
+    ($name:literal, $scale:literal) => {
+        Builtin { name: $name, nulls: Nulls::Strict, volatile: false, overloads: &[
+            extract!(@ T::Date, $scale), extract!(@ T::Timestamp, $scale), extract!(@ T::TimestampTz, $scale),
+            extract!(@ T::Time, $scale), extract!(@ T::Interval, $scale),
+        ] }
+    };
+    (@ $of:expr, $scale:literal) => {
+        Overload { args: &[Kind::Is(T::Text), Kind::Is($of)], rest: None, returns: Returns::Scale(|_| $scale), eval: extract }
+    };
+}
 
 pub(super) const FUNCTIONS: &[Builtin] = &[
-    Builtin { name: "\u{1}extract", nulls: Nulls::Strict, volatile: false, overloads: EXTRACT_FORMS },
+    extract!("\u{1}extract:0", 0),
+    extract!("\u{1}extract:3", 3),
+    extract!("\u{1}extract:6", 6),
+    extract!("\u{1}extract:16", 16),
     function!("date_part", Strict, [
         (T::Text, T::Date) => T::Float8, date_part; (T::Text, T::Timestamp) => T::Float8, date_part;
         (T::Text, T::TimestampTz) => T::Float8, date_part; (T::Text, T::Time) => T::Float8, date_part;
@@ -387,6 +392,16 @@ fn truncate_interval(unit: &str, interval: Interval) -> Result<Interval> {
         }
         None => return Err(unknown_unit(unit, "interval")),
     })
+}
+
+/// How many digits after the point `extract` of a field gives.
+pub(crate) fn extract_scale(field: &str) -> u8 {
+    match normal_field(field) {
+        Some("second" | "epoch") => 6,
+        Some("milliseconds") => 3,
+        Some("julian") => 16,
+        _ => 0,
+    }
 }
 
 /// `AT TIME ZONE`.

@@ -3,10 +3,11 @@
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, CaseWhen, CastKind, DataType as AstType, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart, TrimWhereField,
-    TypedString, UnaryOperator, Value as AstValue, ValueWithSpan,
+    TypedString, UnaryOperator, Value as AstValue, ValueWithSpan, helpers::attached_token::AttachedToken,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
+use super::super::functions::extract_scale;
 use super::super::types::type_code;
 use crate::parse::{data_type, name_of};
 
@@ -87,7 +88,8 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
                 DateTimeField::Custom(ident) => name_of(ident),
                 other => other.to_string().to_lowercase(),
             };
-            Some(call("\u{1}extract", vec![string(field), take_box(inner)]))
+            let scale = extract_scale(&field);
+            Some(call(format!("\u{1}extract:{scale}"), vec![string(field), take_box(inner)]))
         }
         Expr::Ceil { expr: inner, .. } => Some(call("ceil", vec![take_box(inner)])),
         Expr::Floor { expr: inner, .. } => Some(call("floor", vec![take_box(inner)])),
@@ -120,7 +122,12 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
         Expr::ILike { negated, expr: inner, pattern, escape_char, .. } => {
             like("~~*", *negated, inner, pattern, escape_char.as_ref())?
         }
-        Expr::SimilarTo { .. } => return Err(Error::unsupported("SIMILAR TO").hint("Use LIKE or a regular expression (~).")),
+        Expr::SimilarTo { negated, expr: inner, pattern, escape_char } => {
+            like("similar to", *negated, inner, pattern, escape_char.as_ref())?
+        }
+        Expr::IsDistinctFrom(left, right) => Some(distinct_from(left, right)),
+        Expr::IsNotDistinctFrom(left, right) => Some(negate_if(true, distinct_from(left, right))),
+        Expr::Identifier(ident) => without_parentheses(ident),
         Expr::Collate { expr: inner, collation } => Some(collate(inner, collation)?),
         Expr::Nested(inner) => Some(take_box(inner)),
         Expr::Array(_) => return Err(Error::unsupported("an array")),
@@ -139,6 +146,17 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
         *expr = replacement;
     }
     Ok(())
+}
+
+fn distinct_from(left: &mut Box<Expr>, right: &mut Box<Expr>) -> Expr {
+    call(format!("{OPERATOR_PREFIX}is distinct from"), vec![take_box(left), take_box(right)])
+}
+
+/// Functions without parentheses that sqlparser takes for columns.
+fn without_parentheses(ident: &Ident) -> Option<Expr> {
+    let name = ident.value.to_lowercase();
+    let known = ident.quote_style.is_none() && matches!(name.as_str(), "current_schema" | "current_role");
+    known.then(|| call(name, Vec::new()))
 }
 
 /// `CASE x WHEN y` compares with `=`, by the same rules of types.
@@ -177,6 +195,18 @@ fn literal(value: &ValueWithSpan) -> Result<Option<Expr>> {
     })
 }
 
+/// A number as it was written, where `expr` is one.
+fn written_number(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: AstValue::Number(digits, _), .. }) => Some(digits.clone()),
+        Expr::Cast { kind: CastKind::SafeCast, expr, .. } => written_number(expr),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
+            written_number(expr).filter(|digits| !digits.starts_with('-')).map(|digits| format!("-{digits}"))
+        }
+        _ => None,
+    }
+}
+
 fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
     if let AstType::Custom(name, modifiers) = target {
         if let (Some(ObjectNamePart::Identifier(last)), true) = (name.0.last(), modifiers.is_empty()) {
@@ -199,7 +229,14 @@ fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
     if let AstType::Interval { fields: Some(_), .. } = target {
         return Err(Error::unsupported(format!("the type {target}")));
     }
-    Ok(cast(expr, data_type(target)?))
+    let target = data_type(target)?;
+    // A number that is cast to a fraction is read as one: it may be beyond what a decimal holds.
+    if matches!(target, DataType::Float4 | DataType::Float8 | DataType::Numeric(_)) {
+        if let Some(digits) = written_number(&expr) {
+            return Ok(cast(string(digits), target));
+        }
+    }
+    Ok(cast(expr, target))
 }
 
 fn interval_literal(interval: &mut Interval) -> Result<Expr> {
@@ -240,8 +277,26 @@ fn unary(op: UnaryOperator, inner: &mut Box<Expr>) -> Result<Option<Expr>> {
     })
 }
 
+/// A comparison as a call, so that DataFusion asks nothing about types that are not settled yet; the resolver makes an
+/// operator of it again. AND and OR stay operators.
 pub(super) fn operation(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+    match comparison_name(&op) {
+        Some(name) => call(format!("{OPERATOR_PREFIX}{name}"), vec![left, right]),
+        None => Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) },
+    }
+}
+
+fn comparison_name(op: &BinaryOperator) -> Option<&'static str> {
+    use BinaryOperator as Op;
+    Some(match op {
+        Op::Eq => "=",
+        Op::NotEq => "<>",
+        Op::Lt => "<",
+        Op::LtEq => "<=",
+        Op::Gt => ">",
+        Op::GtEq => ">=",
+        _ => return None,
+    })
 }
 
 fn negate_if(negated: bool, expr: Expr) -> Expr {
@@ -255,8 +310,7 @@ fn tuple_free(exprs: &[&Box<Expr>]) -> Result<()> {
     }
 }
 
-/// Arithmetic, string and pattern operators become functions; comparisons and AND/OR stay, for DataFusion's optimiser
-/// knows them.
+/// Operators become functions, all but AND and OR.
 fn binary(expr: &mut Expr) -> Result<Option<Expr>> {
     let Expr::BinaryOp { left, op, right } = expr else { return Ok(None) };
     if let BinaryOperator::PGCustomBinaryOperator(parts) = op {
@@ -285,7 +339,12 @@ fn binary(expr: &mut Expr) -> Result<Option<Expr>> {
         Op::PGILikeMatch => ("~~*", false),
         Op::PGNotLikeMatch => ("~~", true),
         Op::PGNotILikeMatch => ("~~*", true),
-        Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => return row_comparison(left, op, right),
+        Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => {
+            if let Some(rows) = row_comparison(left, op, right)? {
+                return Ok(Some(rows));
+            }
+            return Ok(Some(operation(take_box(left), op.clone(), take_box(right))));
+        }
         _ => return Ok(None),
     };
     let called = call(format!("{OPERATOR_PREFIX}{name}"), vec![take_box(left), take_box(right)]);
@@ -401,6 +460,7 @@ fn quantified(left: &mut Box<Expr>, op: &BinaryOperator, right: &mut Box<Expr>, 
         // The array's rewriting left its elements in a row, see `array_to_row`.
         Expr::Tuple(elements) => std::mem::take(elements),
         Expr::Value(ValueWithSpan { value: AstValue::SingleQuotedString(text), .. }) => array_text(text)?,
+        Expr::Function(function) if is_search_path(function) => SEARCH_PATH.iter().map(|schema| string(*schema)).collect(),
         _ => return Err(Error::unsupported(format!("{} over an array", if any { "= ANY" } else { "<> ALL" }))),
     };
     Ok(Some(Expr::InList { expr: Box::new(take_box(left)), list, negated }))
@@ -456,6 +516,37 @@ fn collate(inner: &mut Box<Expr>, collation: &ObjectName) -> Result<Expr> {
     }
 }
 
+/// What `current_schemas(true)` gives.
+const SEARCH_PATH: [&str; 2] = ["pg_catalog", "public"];
+
+fn is_search_path(function: &Function) -> bool {
+    matches!(function.name.0.last(), Some(ObjectNamePart::Identifier(name)) if name.value == "current_schemas")
+}
+
+/// `array_position(current_schemas(true), x)`, with which tools ask for a schema's place in the search path.
+fn search_path_position(args: &FunctionArguments) -> Option<Expr> {
+    let FunctionArguments::List(FunctionArgumentList { args, .. }) = args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array))), FunctionArg::Unnamed(FunctionArgExpr::Expr(schema))] =
+        args.as_slice()
+    else {
+        return None;
+    };
+    if !is_search_path(array) {
+        return None;
+    }
+    let place = |(place, name): (usize, &&str)| CaseWhen {
+        condition: operation(schema.clone(), BinaryOperator::Eq, string(*name)),
+        result: number(&(place + 1).to_string()),
+    };
+    Some(Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: SEARCH_PATH.iter().enumerate().map(place).collect(),
+        else_result: None,
+    })
+}
+
 /// Function names lose `pg_catalog.`; the clock's readings become parameters, so that a plan outlives its moment.
 fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<Expr>> {
     let name = match function.name.0.as_slice() {
@@ -468,6 +559,9 @@ fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<
         },
         _ => return Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", function.name))),
     };
+    if matches!(name.as_str(), "generate_series" | "unnest" | "regexp_matches" | "regexp_split_to_table" | "json_each") {
+        return Err(Error::unsupported(format!("{name} outside of FROM")));
+    }
     let no_args = match &function.args {
         FunctionArguments::None => true,
         FunctionArguments::List(list) => list.args.is_empty(),
@@ -497,6 +591,11 @@ fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<
             }
         };
         return Ok(Some(replacement));
+    }
+    if name == "array_position" {
+        if let Some(position) = search_path_position(&function.args) {
+            return Ok(Some(position));
+        }
     }
     if matches!(name.as_str(), "current_timestamp" | "localtimestamp" | "localtime" | "current_time") {
         return Err(Error::unsupported(format!("{name} with a precision")));

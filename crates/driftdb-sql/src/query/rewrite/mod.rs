@@ -8,6 +8,7 @@
 mod columns;
 mod exprs;
 mod names;
+mod subqueries;
 mod time;
 
 use std::ops::ControlFlow;
@@ -108,6 +109,7 @@ impl VisitorMut for Rewrite<'_> {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        subqueries::as_values(select);
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             exprs.iter_mut().for_each(exprs::plain_number);
         }

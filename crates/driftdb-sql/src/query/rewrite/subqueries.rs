@@ -1,0 +1,167 @@
+//! EXISTS and IN over a subquery among a query's results.
+//!
+//! DataFusion runs these only as conditions. As a value, `EXISTS (q)` is `(SELECT count(*) FROM (q)) > 0`, and `x IN (q)`
+//! is spelled out with its three answers: true where a row equals x, else NULL where x or a row is NULL (and there is a
+//! row at all), else false.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CaseWhen, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator, Value as AstValue, VisitMut, VisitorMut,
+    helpers::attached_token::AttachedToken,
+};
+
+use super::exprs::operation;
+use crate::query::plan::{query_of, select_from};
+
+/// Rewrites the subqueries among the results of `select`; those inside of other subqueries are left alone.
+pub(super) fn as_values(select: &mut Select) {
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let _ = expr.visit(&mut Values { depth: 0 });
+        }
+    }
+}
+
+struct Values {
+    depth: usize,
+}
+
+impl VisitorMut for Values {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
+        let replacement = match expr {
+            Expr::Exists { subquery, negated } => {
+                let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+                Some(operation(scalar(counting((**subquery).clone())), op, zero()))
+            }
+            Expr::InSubquery { expr: inner, subquery, negated } => {
+                let found = in_values(inner, subquery);
+                Some(match negated {
+                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) },
+                    false => found,
+                })
+            }
+            _ => None,
+        };
+        if let Some(replacement) = replacement {
+            *expr = replacement;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn zero() -> Expr {
+    Expr::value(AstValue::Number("0".to_owned(), false))
+}
+
+fn scalar(query: Query) -> Expr {
+    Expr::Subquery(Box::new(query))
+}
+
+fn count_all() -> Expr {
+    Expr::Function(Function {
+        name: ObjectName::from(Ident::with_quote('"', "count")),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)],
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+fn one_result(expr: Expr) -> Vec<SelectItem> {
+    vec![SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', "count") }]
+}
+
+/// `SELECT count(*)` over the rows of a query. Where the query is plain, in its own place, so that what it takes from
+/// outside stays one level away.
+fn counting(mut query: Query) -> Query {
+    let plain = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    match query.body.as_mut() {
+        SetExpr::Select(select) if plain && is_plain(select) => {
+            select.projection = one_result(count_all());
+            query.order_by = None;
+            query
+        }
+        _ => over(query, None),
+    }
+}
+
+fn is_plain(select: &Select) -> bool {
+    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let all = matches!(select.distinct, None | Some(Distinct::All));
+    let no_calls = select.projection.iter().all(|item| match item {
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => true,
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            matches!(expr, Expr::Value(_) | Expr::Cast { .. } | Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        }
+        SelectItem::ExprWithAliases { .. } => false,
+    });
+    ungrouped && all && select.having.is_none() && no_calls && !select.from.is_empty()
+}
+
+const ALIAS: &str = "\u{1}in";
+const COLUMN: &str = "\u{1}c";
+
+fn quoted(name: &str) -> Ident {
+    Ident::with_quote('"', name)
+}
+
+/// `SELECT count(*) FROM (query) AS in(c) [WHERE condition]`.
+fn over(query: Query, condition: Option<Expr>) -> Query {
+    let columns = match condition {
+        Some(_) => vec![TableAliasColumnDef { name: quoted(COLUMN), data_type: None }],
+        None => Vec::new(),
+    };
+    let relation = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(query),
+        alias: Some(TableAlias { explicit: true, name: quoted(ALIAS), columns, at: None }),
+        sample: None,
+    };
+    let mut select = select_from(one_result(count_all()), vec![TableWithJoins { relation, joins: Vec::new() }]);
+    select.selection = condition;
+    query_of(select)
+}
+
+fn in_values(left: &Expr, subquery: &Query) -> Expr {
+    let column = || Expr::CompoundIdentifier(vec![quoted(ALIAS), quoted(COLUMN)]);
+    let some = |condition: Option<Expr>| operation(scalar(over(subquery.clone(), condition)), BinaryOperator::Gt, zero());
+    let equal = some(Some(operation(column(), BinaryOperator::Eq, left.clone())));
+    let null_row = some(Some(Expr::IsNull(Box::new(column()))));
+    let null_left = operation(Expr::IsNull(Box::new(left.clone())), BinaryOperator::And, some(None));
+    let case = |condition: Expr, result: AstValue| CaseWhen { condition, result: Expr::value(result) };
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![
+            case(equal, AstValue::Boolean(true)),
+            case(operation(null_left, BinaryOperator::Or, null_row), AstValue::Null),
+        ],
+        else_result: Some(Box::new(Expr::value(AstValue::Boolean(false)))),
+    }
+}
