@@ -54,6 +54,12 @@ pub trait Disk: Send + Sync + Debug {
     /// Removes a file; durable after [`Disk::sync_dir`]. Open handles go on working.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory with all that is in it, if it is there: what a crash left of temporary files. Not durable, and
+    /// not for anything that matters; a disk without temporary files need not support it.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("removing the directory {}", dir.display())))
+    }
+
     /// Renames a file, replacing the one at `to`, atomically; durable after [`Disk::sync_dir`] of the directory.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 

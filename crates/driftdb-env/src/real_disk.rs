@@ -83,6 +83,13 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -181,6 +188,18 @@ mod tests {
         disk.open(&dir.join("file"), OpenOptions::CREATE).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&dir), mode(&dir.join("file"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn leftovers_are_removed_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new();
+        let dir = temp.path().join("spill");
+        disk.remove_dir_all(&dir).unwrap();
+        disk.create_dir_all(&dir.join("inner")).unwrap();
+        disk.open(&dir.join("inner/file"), OpenOptions::CREATE).unwrap();
+        disk.remove_dir_all(&dir).unwrap();
+        assert!(!disk.exists(&dir).unwrap());
     }
 
     #[test]

@@ -12,6 +12,14 @@ use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, Value};
 use crate::memory;
 use crate::value::{FromValue, ToValue};
 
+/// Where queries put what does not fit into their memory, in the data directory.
+const SPILL_DIR: &str = "spill";
+
+fn make_empty(env: &Env, dir: &Path) -> std::io::Result<()> {
+    env.disk.remove_dir_all(dir)?;
+    env.disk.create_dir_all(dir)
+}
+
 /// How to open a database.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -62,10 +70,23 @@ impl Database {
             let message = format!("a memory limit of {} bytes is below {least}", options.memory_limit_bytes);
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
-        let (engine_options, sql_options) = memory::split(options.memory_limit_bytes);
-        let engine = Engine::open(Env::real(), path.as_ref(), engine_options)?;
+        let (env, path) = (Env::real(), path.as_ref());
+        let (engine_options, mut sql_options) = memory::split(options.memory_limit_bytes);
+        let engine = Engine::open(env.clone(), path, engine_options)?;
+        let spill_dir = path.join(SPILL_DIR);
+        // The directory is ours by now, so what is there was left by a crash.
+        make_empty(&env, &spill_dir).map_err(|error| {
+            Error::new(SqlState::IO_ERROR, format!("cannot make {} anew: {error}", spill_dir.display()))
+        })?;
+        sql_options.spill_dir = Some(spill_dir);
         let sql = driftdb_sql::Database::new(engine.clone(), sql_options)?;
         Ok(Database { engine, sql, options: Arc::new(options) })
+    }
+
+    /// The SQL layer below, for the server.
+    #[doc(hidden)]
+    pub fn sql(&self) -> &driftdb_sql::Database {
+        &self.sql
     }
 
     /// A new session.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use driftdb_engine::Engine;
+use driftdb::{Database, OpenOptions};
 use driftdb_env::Env;
 use driftdb_wire::{Auth, RunningServer, Server, ServerOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,13 +39,11 @@ pub(crate) struct Arguments {
 pub(crate) fn serve(env: &Env, arguments: Arguments) -> Result<()> {
     let settings = settings(env, arguments)?;
     start_tracing(&settings.log)?;
-    let (engine_options, sql_options) = driftdb::memory::split(settings.memory.0);
-    let engine = Engine::open(env.clone(), &settings.data, engine_options)?;
-    let served = driftdb_sql::Database::new(engine.clone(), sql_options)
-        .map_err(anyhow::Error::from)
-        .and_then(|database| run(env, &settings, database));
+    let options = OpenOptions { memory_limit_bytes: settings.memory.0, ..OpenOptions::default() };
+    let database = Database::open_with(&settings.data, options)?;
+    let served = run(env, &settings, database.sql().clone());
     // Also where serving failed: what is committed gets its checkpoint and the files are closed.
-    let closed = engine.close();
+    let closed = database.close();
     served?;
     closed?;
     say!("stopped");
