@@ -46,7 +46,14 @@ fn alter_one(exec: &mut Exec<'_>, table: Arc<TableSchema>, operation: &AlterOper
             }
             named_column(&mut schema, from)?.name = to;
         }
-        AlterOperation::RenameTable { to } => schema.name = new_name(to)?,
+        AlterOperation::RenameTable { to } => {
+            schema.name = new_name(to)?;
+            // The engine looks at others' names; the table's own indexes have names too.
+            if exec.catalog().object_named(&schema.name).is_some() {
+                let message = format!("relation \"{}\" already exists", schema.name);
+                return Err(Error::new(SqlState::DUPLICATE_TABLE, message).into());
+            }
+        }
         AlterOperation::AddKey(key) => return add_key(exec, &table, key),
         AlterOperation::DropConstraint { name, if_exists } => return drop_constraint(exec, table, name, *if_exists),
         AlterOperation::SetNotNull(name) => named_column(&mut schema, name)?.not_null = true,

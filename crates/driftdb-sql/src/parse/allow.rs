@@ -7,6 +7,7 @@
 use datafusion::sql::sqlparser::ast::*;
 use driftdb_types::{Error, Result, SqlState};
 
+use super::names::is_reserved;
 use super::source::{Place, Source};
 use super::temporal;
 
@@ -36,6 +37,17 @@ impl<'a> Walk<'a> {
 
     fn refuse_if(&self, present: bool, what: &str, at: &impl Place) -> Checked {
         if present { self.refuse(what, at) } else { Ok(()) }
+    }
+
+    /// A reserved word names nothing.
+    fn named(&self, ident: &Ident) -> Checked {
+        match is_reserved(ident) {
+            true => Err(self.source.locate(
+                Error::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{}\"", ident.value)),
+                ident,
+            )),
+            false => Ok(()),
+        }
     }
 
     /// A whole query. Its row locks (`FOR UPDATE`) are looked at by the caller, who may take them off first.
@@ -248,7 +260,7 @@ impl<'a> Walk<'a> {
     fn factor(&mut self, factor: &TableFactor) -> Checked {
         match factor {
             TableFactor::Table {
-                name: _,
+                name,
                 alias,
                 args,
                 with_hints,
@@ -259,6 +271,9 @@ impl<'a> Walk<'a> {
                 sample,
                 index_hints,
             } => {
+                for ident in super::names::idents(self.source, name)? {
+                    self.named(&ident)?;
+                }
                 if let Some(alias) = alias {
                     self.alias(alias)?;
                 }
@@ -377,7 +392,8 @@ impl<'a> Walk<'a> {
     fn leaf(&mut self, expr: &Expr) -> Checked {
         match expr {
             Expr::Identifier(ident) if temporal::is_reserved(ident) => Ok(()),
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::TypedString(_) => Ok(()),
+            Expr::Identifier(ident) => self.named(ident),
+            Expr::CompoundIdentifier(_) | Expr::TypedString(_) => Ok(()),
             Expr::Value(value) => self.value(value, expr),
             Expr::UnaryOp { op, expr: inner } => {
                 match op {

@@ -91,13 +91,13 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
         let placeholders = placeholders_of(&tokens);
         return Ok(Statement::from_kind(source, kind, placeholders));
     }
-    let (tokens, moved) = temporal::rewrite(source, tokens)?;
+    let (tokens, moved) = temporal::rewrite(source, table_command(tokens))?;
     let mut parser =
         Parser::new(&dialect::DriftDialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens.clone());
     let mut parsed = parser.parse_statement().map_err(|error| parser_error(source, &tokens, &error))?;
     match parser.peek_token_ref() {
         TokenWithSpan { token: Token::EOF, .. } => {}
-        token => return Err(with_current_schema(source, token)),
+        token => return Err(source.syntax_error(Some(token))),
     }
     temporal::restore_aliases(&mut parsed, moved)?;
     let mut walk = Walk::new(source);
@@ -105,9 +105,15 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
     Ok(Statement::from_kind(source, kind, walk.found.placeholders))
 }
 
-/// The error for what is left over after a statement.
-fn with_current_schema(source: &Source, token: &TokenWithSpan) -> Error {
-    source.syntax_error(Some(token))
+/// `TABLE t` means `SELECT * FROM t`.
+fn table_command(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if source::is_word(tokens.first(), "table") {
+        let spans: Vec<_> = tokens.drain(..1).map(|token| token.span).collect();
+        let written = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+        let span = spans.into_iter().next().unwrap_or_else(datafusion::sql::sqlparser::tokenizer::Span::empty);
+        tokens.splice(..0, written.map(|token| TokenWithSpan { token, span }));
+    }
+    tokens
 }
 
 /// The highest placeholder of EXPLAIN and PREPARE, whose statement is inside.

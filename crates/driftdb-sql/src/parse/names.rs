@@ -13,6 +13,22 @@ pub(crate) fn name_of(ident: &Ident) -> String {
     }
 }
 
+/// Words that PostgreSQL reserves, so that they name nothing unless quoted (manual, appendix C), as far as sqlparser
+/// would let them.
+const RESERVED: &[&str] = &[
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check",
+    "collate", "column", "constraint", "create", "default", "deferrable", "desc", "distinct", "do", "else", "end",
+    "except", "fetch", "for", "foreign", "from", "grant", "group", "having", "in", "initially", "intersect", "into",
+    "lateral", "leading", "limit", "not", "offset", "on", "only", "or", "order", "placing", "primary", "references",
+    "returning", "select", "some", "symmetric", "table", "then", "to", "trailing", "union", "unique", "using",
+    "variadic", "when", "where", "window", "with",
+];
+
+/// Whether a name is a reserved word that is not quoted.
+pub(crate) fn is_reserved(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && RESERVED.contains(&ident.value.to_lowercase().as_str())
+}
+
 /// The name of a table that a statement writes or defines.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TableName {

@@ -403,7 +403,11 @@ impl<'a> Compiler<'a> {
             None => match &typed.scalar {
                 // A literal or parameter under a cast is read as that type.
                 Scalar::Const(Value::Text(text)) if is_time_dependent(text, to) => return None,
-                Scalar::Const(Value::Text(text)) => Scalar::Const(parse_value(to, text, self.tz).ok()?),
+                Scalar::Const(Value::Text(text)) => {
+                    // The cast cuts what is too long, where reading would refuse it.
+                    let value = parse_value(to.without_modifiers(), text, self.tz).ok()?;
+                    Scalar::Const(value.cast(to, self.tz).ok()?)
+                }
                 _ => Scalar::Cast(Box::new(self.settle(typed, to)?), to),
             },
             Some(from) if from == to => typed.scalar,
@@ -492,7 +496,8 @@ impl<'a> Compiler<'a> {
                 let to = known.filter(DataType::is_number)?;
                 Some(Typed::new(Scalar::Call(Function::Abs, vec![arguments.into_iter().next()?.scalar]), to))
             }
-            "lower" | "upper" | "length" | "char_length" if arguments.len() == 1 && known == Some(DataType::Text) => {
+            "lower" | "upper" | "length" | "char_length" if arguments.len() == 1 && matches!(known, Some(DataType::Text | DataType::Varchar(_))) =>
+            {
                 let (function, to) = match name {
                     "lower" => (Function::Lower, DataType::Text),
                     "upper" => (Function::Upper, DataType::Text),

@@ -194,7 +194,7 @@ impl Session {
             match statement.kind() {
                 Kind::Show(name) => {
                     self.shown_setting(name)?;
-                    planned.columns = Some(Arc::from([ResultColumn::new(name.clone(), DataType::Text)]));
+                    planned.columns = Some(Arc::from([self.show_column(name)]));
                 }
                 Kind::ShowAll => {
                     let names = ["name", "setting", "description"];

@@ -118,16 +118,15 @@ impl Session {
     pub(super) fn show(&mut self, name: &str) -> Result<Outcome> {
         self.ensure_transaction()?;
         let value = self.shown_setting(name)?;
-        let shown = self
-            .settings
-            .all()
-            .into_iter()
-            .map(|(shown, ..)| shown)
-            .find(|shown| shown.eq_ignore_ascii_case(name))
-            .unwrap_or(name)
-            .to_owned();
-        let columns: Arc<[ResultColumn]> = Arc::from([ResultColumn::new(shown, DataType::Text)]);
+        let columns: Arc<[ResultColumn]> = Arc::from([self.show_column(name)]);
         Ok(Outcome::Rows(RowStream::ready(columns, vec![vec![Value::Text(value)]], RowsTag::Fixed("SHOW"))))
+    }
+
+    /// The column of SHOW, under the setting's name as it is written.
+    pub(super) fn show_column(&self, name: &str) -> ResultColumn {
+        let all = self.settings.all();
+        let shown = all.iter().map(|(shown, ..)| *shown).find(|shown| shown.eq_ignore_ascii_case(name));
+        ResultColumn::new(shown.unwrap_or(name), DataType::Text)
     }
 
     pub(super) fn show_all(&mut self) -> Result<Outcome> {

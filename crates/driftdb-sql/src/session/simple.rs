@@ -45,7 +45,10 @@ impl SimpleQuery {
 
     fn step(&mut self, session: &mut Session) -> Result<Option<Outcome>> {
         if let Some(sql) = self.sql.take() {
-            // A failure of what was read between the steps comes here too.
+            // Reading the rows of an earlier string may have failed after its last statement.
+            if let State::Failed { block: false, .. } = session.state {
+                session.end_implicit(false)?;
+            }
             self.statements = parse::parse(&sql)?.into();
             if self.statements.is_empty() {
                 session.end_implicit(true)?;

@@ -1,0 +1,26 @@
+//! SQL as a client sees it, below the wire.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod concurrency;
+mod copy;
+mod pgbench;
+mod runner;
+
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => { $(
+        #[test]
+        fn $name() {
+            runner::run(stringify!($name), include_str!(concat!("slt/", stringify!($name), ".slt")));
+        }
+    )* };
+}
+
+scripts!(ddl, dml, point, temporal, transactions);
