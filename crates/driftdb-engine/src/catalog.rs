@@ -92,14 +92,23 @@ impl Catalog {
         self.names.contains_key(name)
     }
 
-    /// The same with one definition changed.
-    pub(crate) fn set(&mut self, id: TreeId, schema: Option<Arc<TableSchema>>) {
-        if let Some(old) = self.tables.remove(&id) {
+    /// Changes some definitions, all at once: names that one of them gives up, another may take, whatever their ids.
+    pub(crate) fn apply<'a>(&mut self, changes: impl Iterator<Item = (TreeId, Option<&'a Arc<TableSchema>>)> + Clone) {
+        for (id, _) in changes.clone() {
+            let Some(old) = self.tables.remove(&id) else { continue };
             for name in names_of(&old) {
                 self.names.remove(name);
             }
         }
-        let Some(schema) = schema else { return };
+        for (id, schema) in changes {
+            if let Some(schema) = schema {
+                self.add(id, schema);
+            }
+        }
+    }
+
+    /// Adds a definition of an id that has none.
+    fn add(&mut self, id: TreeId, schema: &Arc<TableSchema>) {
         self.names.insert(schema.name.clone(), Named::Table(id));
         for index in &schema.indexes {
             self.names.insert(index.name.clone(), Named::Index { table: id, index: index.id });
@@ -107,15 +116,13 @@ impl Catalog {
         if let Some(key) = schema.primary_key.as_ref().filter(|key| key.index.is_none()) {
             self.names.insert(key.name.clone(), Named::PrimaryKey(id));
         }
-        self.tables.insert(id, schema);
+        self.tables.insert(id, Arc::clone(schema));
     }
 
     /// The state after a commit.
     pub(crate) fn after(&self, seq: CommitSeq, changes: &[CatalogChange]) -> Catalog {
         let mut catalog = self.clone();
-        for (id, schema) in changes {
-            catalog.set(*id, schema.clone());
-        }
+        catalog.apply(changes.iter().map(|(id, schema)| (*id, schema.as_ref())));
         catalog.changed_at = seq;
         catalog
     }
@@ -295,8 +302,9 @@ fn read_catalog(view: &StoreView, at: ReadPoint, changed_at: CommitSeq) -> Resul
     let mut catalog = Catalog { changed_at, ..Catalog::default() };
     for version in view.scan(TreeId::CATALOG, &KeyRange::all(), at, false)? {
         let version = version?;
-        let (id, schema) = decode_change(&version.key, Some(&version.payload))?;
-        catalog.set(id, schema);
+        if let (id, Some(schema)) = decode_change(&version.key, Some(&version.payload))? {
+            catalog.add(id, &schema);
+        }
     }
     Ok(catalog)
 }
@@ -339,6 +347,21 @@ mod tests {
         assert_eq!(dropped.tables().count(), 0);
         assert!(!dropped.is_named("b_pkey"));
         assert_eq!(first.tables().count(), 1);
+    }
+
+    #[test]
+    fn a_name_moves_to_a_table_with_a_smaller_id() {
+        let changes = [(TreeId(100), Some(table(100, "a"))), (TreeId(200), Some(table(200, "b")))];
+        let start = Catalog::default().after(CommitSeq(1), &changes);
+        let changes = [(TreeId(100), Some(table(100, "b"))), (TreeId(200), Some(table(200, "b_old")))];
+        let renamed = start.after(CommitSeq(2), &changes);
+        assert_eq!(renamed.table("b").map(|table| table.id), Some(TreeId(100)));
+        assert_eq!(renamed.table("b_old").map(|table| table.id), Some(TreeId(200)));
+        assert!(renamed.is_named("b_idx") && renamed.is_named("b_pkey") && !renamed.is_named("a"));
+        let changes = [(TreeId(100), Some(table(100, "b"))), (TreeId(200), None)];
+        let dropped = start.after(CommitSeq(2), &changes);
+        assert_eq!(dropped.table("b").map(|table| table.id), Some(TreeId(100)));
+        assert!(dropped.is_named("b_idx") && dropped.is_named("b_pkey") && !dropped.is_named("a"));
     }
 
     #[test]

@@ -518,9 +518,7 @@ impl Transaction {
 
     fn with_changes(&self, catalog: &Catalog) -> Catalog {
         let mut catalog = catalog.clone();
-        for (id, schema) in &self.changes {
-            catalog.set(*id, schema.clone());
-        }
+        catalog.apply(self.changes.iter().map(|(id, schema)| (*id, schema.as_ref())));
         catalog
     }
 

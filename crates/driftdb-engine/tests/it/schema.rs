@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use driftdb_engine::{IndexDefinition, Isolation, NamedObject};
+use driftdb_engine::{Catalog, IndexDefinition, Isolation, NamedObject};
 use driftdb_store::ReadPoint;
-use driftdb_types::{Column, ColumnId, DataType, KeyRange, SqlState, TableSchema, TreeId, Value, decode_row};
+use driftdb_types::{Column, ColumnId, CommitSeq, DataType, KeyRange, SqlState, TableSchema, TreeId, Value, decode_row};
 
 use crate::constraints::check_indexes;
 use crate::support::*;
@@ -38,6 +38,41 @@ fn a_rolled_back_definition_leaves_nothing_but_used_ids() {
     assert!(engine.catalog().table("t").is_none());
     let second = create(&engine, definition("t", true));
     assert!(second.id > first.id);
+}
+
+#[test]
+fn a_name_moves_between_tables_in_one_transaction() {
+    let (sim, engine) = sim(50);
+    let (a, b) = (create(&engine, definition("a", true)), create(&engine, definition("b", true)));
+    assert!(a.id < b.id);
+    let renamed = |table: &TableSchema, name: &str| {
+        let mut schema = TableSchema { name: name.to_owned(), ..table.clone() };
+        if let Some(key) = &mut schema.primary_key {
+            key.name = format!("{name}_pkey");
+        }
+        schema
+    };
+    let mut txn = begin(&engine);
+    let b_old = txn.put_table(b.id, renamed(&b, "b_old")).unwrap();
+    txn.put_table(a.id, renamed(&a, "b")).unwrap();
+    let named = |catalog: &Catalog, name: &str| catalog.table(name).map(|table| table.id);
+    assert_eq!(named(&txn.catalog(), "b"), Some(a.id));
+    commit(txn);
+    assert_eq!(named(&engine.catalog(), "b"), Some(a.id));
+    assert_eq!(named(&engine.catalog(), "b_old"), Some(b.id));
+    // What is read from the entries is the same.
+    let view = engine.view();
+    let before = engine.catalog_at(&view, CommitSeq(view.stamp().seq.0 - 1)).unwrap();
+    assert_eq!((named(&before, "a"), named(&before, "b")), (Some(a.id), Some(b.id)));
+    // And back, dropping the one with the greater id.
+    let mut txn = begin(&engine);
+    txn.drop_table(b_old.id).unwrap();
+    let now = txn.catalog().table("b").unwrap().as_ref().clone();
+    txn.put_table(a.id, renamed(&now, "b_old")).unwrap();
+    commit(txn);
+    assert_eq!(named(&engine.catalog(), "b_old"), Some(a.id));
+    drop(engine);
+    assert_eq!(named(&open(&sim.env).catalog(), "b_old"), Some(a.id));
 }
 
 #[test]
@@ -106,7 +141,7 @@ fn definitions_have_a_history() {
         let catalog = engine.catalog_at(&view, seq).unwrap();
         catalog.tables().map(|table| table.name.clone()).collect()
     };
-    assert_eq!(names(driftdb_types::CommitSeq::ZERO), [""; 0]);
+    assert_eq!(names(CommitSeq::ZERO), [""; 0]);
     assert_eq!(names(with_row.seq), ["t"]);
     assert_eq!(names(altered_at.seq), ["renamed"]);
     assert_eq!(names(dropped_at.seq), [""; 0]);
