@@ -1,8 +1,8 @@
 //! Walking over the versions of one segment.
 //!
 //! First it is decided what to read at all: row groups by the bloom filter (for one key), pages by the page index's
-//! least and greatest key, from and to. Neighbouring pages make up windows; a window is read when the walk comes to it,
-//! and of its rows only those that belong to the answer are put together.
+//! least and greatest key, from and to. Neighbouring pages make up windows, bounded in rows and in bytes; a window is read
+//! when the walk comes to it, and of its rows only those that belong to the answer are put together.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use driftdb_types::KeyRange;
 
 use super::cache::SegmentCache;
 use super::manifest::Segment;
-use super::pages::Window;
+use super::pages::{Window, windows};
 use super::segment::OpenSegment;
 use super::writer::PAGE_ROWS;
 use crate::{Period, Result, Version};
@@ -46,7 +46,8 @@ impl HistoryCursor {
         let open = cache.open(segment)?;
         let pages = pages(&open, range, period)?;
         let cached = pages.len() <= CACHED_PAGES;
-        let windows = if cached { pages.into() } else { joined(pages) };
+        // The cache keeps pages, so that different walks find the same.
+        let windows = windows(pages, if cached { 0 } else { WINDOW_ROWS });
         Ok(HistoryCursor {
             cache: Arc::clone(cache),
             number: segment.meta.number,
@@ -113,22 +114,4 @@ fn pages(segment: &OpenSegment, range: &KeyRange, period: Period) -> Result<Vec<
         windows = held;
     }
     Ok(windows)
-}
-
-/// Neighbouring pages put together.
-fn joined(pages: Vec<Window>) -> VecDeque<Window> {
-    let mut windows: VecDeque<Window> = VecDeque::new();
-    for Window { row_group, rows } in pages {
-        match windows.back_mut() {
-            Some(last)
-                if last.row_group == row_group
-                    && last.rows.end == rows.start
-                    && rows.end - last.rows.start <= WINDOW_ROWS =>
-            {
-                last.rows.end = rows.end;
-            }
-            _ => windows.push_back(Window { row_group, rows }),
-        }
-    }
-    windows
 }

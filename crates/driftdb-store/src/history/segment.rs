@@ -18,8 +18,8 @@ use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::columns::{KEY, Layout, Rows, SCHEMA_KEY};
-use super::pages::{Page, Window, read_pages};
-use super::writer::parquet_error;
+use super::pages::{Page, Window, read_pages, windows};
+use super::writer::{PAGE_ROWS, parquet_error};
 use crate::{Period, Result, StoreError, TreeSchema, Version};
 
 /// A file as Parquet reads it.
@@ -168,7 +168,7 @@ impl OpenSegment {
             .builder()
             .with_row_groups(vec![window.row_group])
             .with_row_selection(selection)
-            .with_batch_size(count)
+            .with_batch_size(count.min(PAGE_ROWS))
             .build()
             .map_err(fail)?;
         let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| fail(ParquetError::from(error)))?;
@@ -204,12 +204,6 @@ impl OpenSegment {
 
     /// Every window of the file, of at most `rows_max` rows.
     pub(crate) fn windows(&self, rows_max: usize) -> Vec<Window> {
-        let mut windows = Vec::new();
-        for (row_group, group) in self.metadata.metadata().row_groups().iter().enumerate() {
-            let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-            let starts = (0..rows).step_by(rows_max.max(1));
-            windows.extend(starts.map(|start| Window { row_group, rows: start..rows.min(start + rows_max) }));
-        }
-        windows
+        windows(self.pages.iter().map(|page| page.window.clone()), rows_max).into()
     }
 }
