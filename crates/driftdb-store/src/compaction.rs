@@ -17,10 +17,14 @@ use crate::{Period, Result, SchemaSource, StoreError, StoreOptions};
 /// Segments up to this size are of the lowest tier.
 const TIER_BYTES: u64 = 64 << 10;
 
-/// Which segments to merge next, if any.
-pub(crate) fn pick(manifest: &Manifest, options: &StoreOptions) -> Option<(TreeId, Vec<Arc<Segment>>)> {
+/// Which segments to merge next, if any, of the trees that it may be.
+pub(crate) fn pick(
+    manifest: &Manifest,
+    options: &StoreOptions,
+    may_be: impl Fn(TreeId) -> bool,
+) -> Option<(TreeId, Vec<Arc<Segment>>)> {
     let fan_in = options.compaction_fan_in.max(2);
-    manifest.trees().find_map(|tree| {
+    manifest.trees().filter(|tree| may_be(*tree)).find_map(|tree| {
         let mut tiers: std::collections::BTreeMap<u32, Vec<&Arc<Segment>>> = std::collections::BTreeMap::new();
         for segment in manifest.of(tree).iter().filter(|segment| segment.meta.bytes < options.segment_bytes_max) {
             let tier = (segment.meta.bytes / TIER_BYTES).max(1).ilog(fan_in as u64);

@@ -27,7 +27,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::base::{Base, BaseSnapshot, Committed};
 use crate::compaction::{self, CompactTo};
 use crate::flush::FlushTo;
-use crate::history::{Manifest, Segment, SegmentCache, SegmentMeta, segment_file_name};
+use crate::history::{Manifest, Segment, SegmentCache, SegmentMeta, is_segment_file_name, segment_file_name};
 use crate::memtable::Memtable;
 use crate::{Checkpoint, CommitBatch, Result, SchemaSource, StoreError, StoreOptions, StoreView};
 
@@ -53,7 +53,7 @@ struct Shared {
     /// A memtable was sealed or flushed, or the background is to stop.
     changed: Condvar,
     writing: Mutex<Writing>,
-    compacting: Mutex<()>,
+    compacting: Mutex<Compacting>,
     next_segment: AtomicU64,
     background: Mutex<Vec<TaskHandle>>,
 }
@@ -70,6 +70,8 @@ struct State {
     /// Counts the flushes: a compaction may be due after each.
     flushes: u64,
     on_checkpoint: Option<Arc<dyn Fn(Checkpoint) + Send + Sync>>,
+    /// The checkpoint that `on_checkpoint` was called with last, or that was there before.
+    told: Checkpoint,
 }
 
 /// Flushes fail.
@@ -77,6 +79,8 @@ struct Failure {
     /// When they began to, on the monotonic clock.
     since: Duration,
     error: Arc<StoreError>,
+    /// Nobody tries again.
+    is_final: bool,
 }
 
 /// What only the writer of the base touches.
@@ -88,6 +92,49 @@ struct Writing {
     undecided: Vec<PathBuf>,
     /// Segments that the manifest names no more, but some view may still read.
     obsolete: Vec<Arc<Segment>>,
+}
+
+/// What compactions remember.
+#[derive(Default)]
+struct Compacting {
+    /// The trees whose last compaction failed.
+    failing: HashMap<TreeId, Failing>,
+}
+
+/// A tree whose compactions fail.
+struct Failing {
+    /// How long it is left alone after this failure; longer after each.
+    pause: Duration,
+    /// Until when; `None`: until the store is opened again, because what is wrong with it does not pass.
+    until: Option<Duration>,
+}
+
+/// How long a tree is left alone at most.
+const COMPACTION_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+impl Compacting {
+    /// Whether the tree is left alone.
+    fn pauses(&self, tree: TreeId, now: Duration) -> bool {
+        self.failing.get(&tree).is_some_and(|failing| failing.until.is_none_or(|until| now < until))
+    }
+
+    fn note_failure(&mut self, tree: TreeId, error: &StoreError, now: Duration, first_pause: Duration) {
+        let before = self.failing.get(&tree).map(|failing| failing.pause.saturating_mul(2));
+        let pause = before.unwrap_or(first_pause).min(COMPACTION_PAUSE_MAX.max(first_pause));
+        let passes = !matches!(error, StoreError::Damaged { .. } | StoreError::Internal(_));
+        let until = passes.then(|| now.saturating_add(pause));
+        self.failing.insert(tree, Failing { pause, until });
+    }
+
+    /// Forgets the failures whose time to try again has come, when there is nothing to try.
+    fn forget_past(&mut self, now: Duration) {
+        self.failing.retain(|_, failing| failing.until.is_none_or(|until| now < until));
+    }
+
+    /// When the next tree is to be tried again.
+    fn next_try(&self) -> Option<Duration> {
+        self.failing.values().filter_map(|failing| failing.until).min()
+    }
 }
 
 impl std::fmt::Debug for Store {
@@ -120,6 +167,7 @@ impl Store {
     pub fn open(env: Env, dir: &Path, options: StoreOptions, schemas: Arc<dyn SchemaSource>) -> Result<Store> {
         let history_dir = dir.join(HISTORY_DIR);
         env.disk.create_dir_all(&history_dir).map_err(|error| StoreError::io("creating", &history_dir, error))?;
+        check_base_is_there(&env.disk, dir, &history_dir)?;
         let base = Arc::new(Base::open(Arc::clone(&env.disk), dir, options.cache_bytes)?);
         let committed = base.committed()?;
         let segments = committed.segments.iter().cloned().map(|meta| Arc::new(Segment::new(meta, &history_dir)));
@@ -137,6 +185,7 @@ impl Store {
             stopping: false,
             flushes: 0,
             on_checkpoint: None,
+            told: committed.checkpoint,
         };
         let shared = Shared {
             view: ArcSwap::new(state.view(&cache)),
@@ -172,14 +221,22 @@ impl Store {
 
     /// Makes every applied commit visible.
     pub fn publish(&self) {
+        self.shared.publish(&mut self.shared.state.lock());
+    }
+
+    /// Applies a group of commits, as [`Store::apply`] does, and makes it visible as one: nobody, not even a flush, sees or
+    /// seals a part of it. `before_visible` is called when that is about to happen, for what must not be older than the
+    /// view; it must not call the store's writing methods.
+    pub fn commit(&self, group: &[CommitBatch<'_>], before_visible: impl FnOnce()) {
         let mut state = self.shared.state.lock();
-        state.publish();
-        if state.active.bytes() >= self.shared.options.memtable_bytes {
-            state.seal();
-            self.shared.changed.notify_all();
+        // A copy, which costs nothing: should one of the steps panic, no part of the group stays.
+        let mut active = state.active.clone();
+        for commit in group.iter().filter(|commit| commit.stamp.seq > state.base.checkpoint.stamp.seq) {
+            active.apply(commit);
         }
-        let view = state.view(&self.shared.cache);
-        self.shared.view.store(view);
+        before_visible();
+        state.active = active;
+        self.shared.publish(&mut state);
     }
 
     /// Waits while too many sealed memtables wait for their flush; to be called before a commit is taken on. Fails when
@@ -195,7 +252,8 @@ impl Store {
             {
                 let state = self.shared.state.lock();
                 if let Some(failure) = &state.failure
-                    && (self.shared.base.sync_failed()
+                    && (failure.is_final
+                        || self.shared.base.sync_failed()
                         || now.saturating_sub(failure.since) >= self.shared.options.error_grace)
                 {
                     return Err(StoreError::FlushFails(Arc::clone(&failure.error)));
@@ -221,6 +279,7 @@ impl Store {
     /// Seals the active memtable (publishing it first) and flushes everything sealed, before it returns. Whether there
     /// was anything.
     pub fn flush(&self) -> Result<bool> {
+        self.shared.base.check_open()?;
         {
             let mut state = self.shared.state.lock();
             state.publish();
@@ -235,17 +294,49 @@ impl Store {
         Ok(any)
     }
 
+    /// Ends the background threads and gives the files up, without a flush: from then on they may be another process's.
+    /// Views that are still there answer from memory what they can, and fail where they would need the base's file.
+    pub fn close(&self) {
+        self.stop_background();
+        let _compacting = self.shared.compacting.lock();
+        let _writing = self.shared.writing.lock();
+        self.shared.base.close();
+    }
+
     /// Makes one compaction, if one is due. Whether one was.
     pub fn compact(&self) -> Result<bool> {
-        self.shared.compact()
+        self.shared.compact(Pick::Any)
     }
 }
 
-/// Removes the files in the history directory that the manifest does not name; misses those it does.
+/// Which trees a compaction may be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pick {
+    Any,
+    /// Not those that are left alone since their last compaction failed.
+    Promising,
+}
+
+/// A history whose base is gone belongs to nothing, but it is not ours to throw away.
+fn check_base_is_there(disk: &Arc<dyn Disk>, dir: &Path, history_dir: &Path) -> Result<()> {
+    if !Base::is_new(disk, dir)? {
+        return Ok(());
+    }
+    let names = disk.list(history_dir).map_err(|error| StoreError::io("listing", history_dir, error))?;
+    match names.into_iter().filter(|name| is_segment_file_name(name)).min() {
+        Some(name) => {
+            let what = format!("it is missing or empty, but there is history, such as {name}");
+            Err(StoreError::damaged(&dir.join(crate::base::FILE_NAME), what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Removes the segments in the history directory that the manifest does not name; misses those it does.
 fn clear_orphans(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Result<()> {
     let mut live: HashSet<String> = manifest.segments().map(|segment| segment.meta.file_name()).collect();
     for name in disk.list(dir).map_err(|error| StoreError::io("listing", dir, error))? {
-        if !live.remove(&name) {
+        if !live.remove(&name) && is_segment_file_name(&name) {
             let path = dir.join(name);
             disk.remove(&path).map_err(|error| StoreError::io("removing", &path, error))?;
         }
@@ -257,6 +348,15 @@ fn clear_orphans(disk: &Arc<dyn Disk>, dir: &Path, manifest: &Manifest) -> Resul
 }
 
 impl Shared {
+    fn publish(&self, state: &mut State) {
+        state.publish();
+        if state.active.bytes() >= self.options.memtable_bytes {
+            state.seal();
+            self.changed.notify_all();
+        }
+        self.view.store(state.view(&self.cache));
+    }
+
     fn new_segment(&self) -> u64 {
         self.next_segment.fetch_add(1, Ordering::AcqRel)
     }
@@ -270,7 +370,12 @@ impl Shared {
             self.flush_table(&mut writing, &table).map(|()| true)
         });
         match &result {
-            Ok(_) => self.state.lock().failure = None,
+            Ok(_) => {
+                let mut state = self.state.lock();
+                if state.failure.as_ref().is_some_and(|failure| !failure.is_final) {
+                    state.failure = None;
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "a flush failed");
                 self.note_failure(error);
@@ -282,16 +387,21 @@ impl Shared {
         }
         drop(writing);
         self.changed.notify_all();
-        if matches!(result, Ok(true)) {
-            let (hook, checkpoint) = {
-                let state = self.state.lock();
-                (state.on_checkpoint.clone(), state.base.checkpoint)
-            };
-            if let Some(hook) = hook {
-                hook(checkpoint);
-            }
-        }
+        self.tell_checkpoint();
         result
+    }
+
+    /// Calls the hook if the checkpoint moved, by whatever means: also a write that reported an error may turn out to
+    /// have happened.
+    fn tell_checkpoint(&self) {
+        let (hook, checkpoint) = {
+            let mut state = self.state.lock();
+            let checkpoint = state.base.checkpoint;
+            let Some(hook) = state.on_checkpoint.clone().filter(|_| state.told != checkpoint) else { return };
+            state.told = checkpoint;
+            (hook, checkpoint)
+        };
+        hook(checkpoint);
     }
 
     fn flush_table(&self, writing: &mut Writing, table: &Memtable) -> Result<()> {
@@ -318,15 +428,35 @@ impl Shared {
         write.commit()
     }
 
-    fn compact(&self) -> Result<bool> {
-        let _compacting = self.compacting.lock();
+    fn compact(&self, trees: Pick) -> Result<bool> {
+        let mut compacting = self.compacting.lock();
+        self.base.check_open()?;
         if self.base.sync_failed() {
             // Its commit would be refused; do not begin the work.
             return Err(self.base.sync_failure());
         }
         let manifest = self.state.lock().base.manifest.clone();
-        let Some((tree, segments)) = compaction::pick(&manifest, &self.options) else { return Ok(false) };
+        let now = self.env.clock.monotonic();
+        let due = |tree| trees == Pick::Any || !compacting.pauses(tree, now);
+        let Some((tree, segments)) = compaction::pick(&manifest, &self.options, due) else {
+            compacting.forget_past(now);
+            return Ok(false);
+        };
         drop(manifest);
+        let result = self.compact_tree(tree, segments);
+        match &result {
+            Ok(()) => drop(compacting.failing.remove(&tree)),
+            Err(error) => {
+                tracing::error!(%tree, %error, "a compaction failed");
+                compacting.note_failure(tree, error, self.env.clock.monotonic(), self.options.retry_delay);
+            }
+        }
+        drop(compacting);
+        self.tell_checkpoint();
+        result.map(|()| true)
+    }
+
+    fn compact_tree(&self, tree: TreeId, segments: Vec<Arc<Segment>>) -> Result<()> {
         let number = self.new_segment();
         let file = self.history_dir.join(segment_file_name(tree, number));
         let compact = CompactTo {
@@ -349,7 +479,6 @@ impl Shared {
         });
         let result = self.finish_write(&mut writing, result, vec![file]);
         if let Err(error) = &result {
-            tracing::error!(%error, "a compaction failed");
             if self.base.sync_failed() {
                 self.note_failure(error);
             }
@@ -357,7 +486,7 @@ impl Shared {
                 tracing::warn!(%error, "the failed compaction is not settled yet");
             }
         }
-        result.map(|()| true)
+        result
     }
 
     /// After a write of the base: installs what it committed, or notes that it failed, with the files it had begun.
@@ -468,7 +597,10 @@ impl Shared {
     fn note_failure(&self, error: &StoreError) {
         let now = self.env.clock.monotonic();
         let mut state = self.state.lock();
-        let since = state.failure.as_ref().map_or(now, |failure| failure.since);
-        state.failure = Some(Failure { since, error: Arc::new(error.clone()) });
+        let earlier = state.failure.as_ref();
+        if earlier.is_none_or(|failure| !failure.is_final) {
+            let since = earlier.map_or(now, |failure| failure.since);
+            state.failure = Some(Failure { since, error: Arc::new(error.clone()), is_final: false });
+        }
     }
 }

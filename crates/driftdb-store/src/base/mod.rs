@@ -82,6 +82,8 @@ pub(crate) struct Base {
     current: Mutex<Weak<BaseRows>>,
     /// A sync failed: what is durable is unknown until the file was read by a new process.
     sync_failed: Arc<AtomicBool>,
+    /// The file is given up for good: another process may have it.
+    closed: AtomicBool,
 }
 
 impl fmt::Debug for Base {
@@ -103,6 +105,7 @@ impl Base {
             generations: AtomicU64::new(0),
             current: Mutex::default(),
             sync_failed: Arc::default(),
+            closed: AtomicBool::new(false),
         };
         let opened = base.open_file()?;
         if fresh {
@@ -111,6 +114,34 @@ impl Base {
         base.initialise(&opened.database)?;
         *base.opened.lock() = Some(opened);
         Ok(base)
+    }
+
+    /// Whether [`Base::open`] would make a new file in `dir`.
+    pub(crate) fn is_new(disk: &Arc<dyn Disk>, dir: &Path) -> Result<bool> {
+        let path = dir.join(FILE_NAME);
+        let error = |error| StoreError::io("looking for", &path, error);
+        if !disk.exists(&path).map_err(error)? {
+            return Ok(true);
+        }
+        Ok(disk.open(&path, OpenOptions::READ).and_then(|file| file.len()).map_err(error)? == 0)
+    }
+
+    /// Closes the file for good, also to the views that are still there. redb writes when its database goes, and a view
+    /// keeps what it takes to do that alive: so this ends the database now, and lets nothing reach the file later.
+    pub(crate) fn close(&self) {
+        let mut slot = self.opened.lock();
+        self.closed.store(true, Ordering::Release);
+        let Some(Opened { database, gate, .. }) = slot.take() else { return };
+        if self.sync_failed() {
+            gate.shut();
+        }
+        drop(database);
+        gate.shut();
+    }
+
+    /// Fails when the file was closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 
     /// Whether a sync of the file failed, so that it must not be written any more.
@@ -176,6 +207,7 @@ impl Base {
     /// The rows as of the last commit, whose checkpoint the caller knows.
     pub(crate) fn rows(self: &Arc<Self>, checkpoint: Checkpoint) -> Result<Arc<BaseRows>> {
         let opened = self.opened.lock();
+        self.check_open()?;
         let table = self.open_rows(opened.as_ref())?;
         let rows = Arc::new(BaseRows { table: ArcSwap::from_pointee(table), checkpoint, base: Arc::clone(self) });
         *self.current.lock() = Arc::downgrade(&rows);
@@ -191,6 +223,7 @@ impl Base {
 
     fn with_database<T>(&self, use_it: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
         let opened = self.opened.lock();
+        self.check_open()?;
         let opened = opened.as_ref().ok_or_else(|| self.error(redb::Error::PreviousIo))?;
         use_it(&opened.database)
     }
@@ -210,6 +243,7 @@ impl Base {
     /// with the new handle.
     pub(crate) fn recover_from_failure(&self, generation: Option<u64>) -> Result<()> {
         let mut slot = self.opened.lock();
+        self.check_open()?;
         if let Some(opened) = slot.as_ref()
             && generation.is_none_or(|generation| generation != opened.generation)
             && !opened.gate.failed()
@@ -359,6 +393,7 @@ impl BaseRows {
 
     /// After a failed read: `Ok` when reading again may work, because the file was opened anew.
     fn recover(&self, error: redb::StorageError, generation: u64) -> Result<()> {
+        self.base.check_open()?;
         if !matches!(error, redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed) {
             return Err(self.base.error(error));
         }

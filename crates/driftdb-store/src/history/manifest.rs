@@ -99,6 +99,12 @@ pub(crate) fn file_name(tree: TreeId, number: u64) -> String {
     format!("{tree}-{number}.parquet")
 }
 
+/// Whether a file has a name that a segment could have.
+pub(crate) fn is_segment_file_name(name: &str) -> bool {
+    let parts = name.strip_suffix(".parquet").and_then(|stem| stem.split_once('-'));
+    parts.is_some_and(|(tree, number)| tree.parse::<u32>().is_ok() && number.parse::<u64>().is_ok())
+}
+
 /// A live history segment.
 #[derive(Debug)]
 pub(crate) struct Segment {

@@ -10,6 +10,8 @@ mod writer;
 
 pub(crate) use cache::SegmentCache;
 pub(crate) use cursor::HistoryCursor;
-pub(crate) use manifest::{Bounds, Manifest, Segment, SegmentMeta, file_name as segment_file_name};
+pub(crate) use manifest::{
+    Bounds, Manifest, Segment, SegmentMeta, file_name as segment_file_name, is_segment_file_name,
+};
 pub(crate) use segment::OpenSegment;
 pub(crate) use writer::SegmentWriter;

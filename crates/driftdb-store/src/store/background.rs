@@ -1,9 +1,10 @@
 //! The threads that flush and compact.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Shared, Store};
+use super::{Failure, Pick, Shared, Store};
 use crate::{Checkpoint, Result, StoreError};
 
 /// How long an idle thread rests between looks at whether it is to stop; it is woken for work.
@@ -22,7 +23,12 @@ impl Store {
         }
         for (name, task) in [("flush", Shared::flush_loop as fn(&Shared)), ("compaction", Shared::compaction_loop)] {
             let shared = Arc::clone(&self.shared);
-            let spawned = self.shared.env.spawner.spawn(name, Box::new(move || task(&shared)));
+            let guarded = move || {
+                if panic::catch_unwind(AssertUnwindSafe(|| task(&shared))).is_err() {
+                    shared.note_panic(name);
+                }
+            };
+            let spawned = self.shared.env.spawner.spawn(name, Box::new(guarded));
             match spawned {
                 Ok(handle) => self.shared.background.lock().push(handle),
                 Err(error) => {
@@ -52,6 +58,14 @@ impl Store {
 }
 
 impl Shared {
+    /// A thread has ended that ought not to: commits are refused from now on, because memory would fill up.
+    fn note_panic(&self, name: &str) {
+        tracing::error!(name, "a background thread of the store panicked; commits are refused");
+        let error = StoreError::Internal(format!("the {name} thread ended in a panic; restart the database"));
+        let since = self.env.clock.monotonic();
+        self.state.lock().failure = Some(Failure { since, error: Arc::new(error), is_final: true });
+    }
+
     fn flush_loop(&self) {
         loop {
             {
@@ -73,21 +87,32 @@ impl Shared {
     fn compaction_loop(&self) {
         let mut seen = None;
         loop {
+            let next_try = self.compacting.lock().next_try();
             {
                 let mut state = self.state.lock();
-                while seen == Some(state.flushes) && !state.stopping {
+                while seen == Some(state.flushes) && !state.stopping && next_try.is_none() {
                     self.changed.wait_for(&mut state, IDLE);
                 }
                 if state.stopping {
                     return;
                 }
-                seen = Some(state.flushes);
+                if seen == Some(state.flushes) {
+                    drop(state);
+                    let clock = &self.env.clock;
+                    if next_try.is_some_and(|at| clock.monotonic() < at) {
+                        clock.sleep(RETRY_LOOK);
+                        continue;
+                    }
+                } else {
+                    seen = Some(state.flushes);
+                }
             }
             loop {
-                match self.compact() {
+                match self.compact(Pick::Promising) {
+                    // A tree that fails is left alone for a while; on to the next.
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(_) if self.base.sync_failed() || !self.rest(self.options.retry_delay) => return,
+                    Err(_) if self.base.sync_failed() => return,
                     Err(_) => {}
                 }
                 if self.state.lock().stopping {

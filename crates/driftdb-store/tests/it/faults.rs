@@ -1,15 +1,16 @@
 //! Full disks, failing syncs and backpressure, with the background threads running.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use driftdb_env::{DiskOpKind, Env, FailMode};
-use driftdb_store::{Checkpoint, ReadPoint, Store, StoreError, StoreOptions, Write};
-use driftdb_types::{KeyRange, SqlState};
+use driftdb_env::{DiskOpKind, Env, FailMode, OpenOptions};
+use driftdb_store::{Checkpoint, CommitBatch, ReadPoint, Store, StoreError, StoreOptions, Write};
+use driftdb_types::{CommitSeq, KeyRange, Lsn, SqlState, Stamp};
 use parking_lot::Mutex;
 
-use crate::harness::{Harness, small_options};
+use crate::harness::{DIR, Harness, small_options};
 use crate::schemas::BYTES;
 
 /// Waits until it holds, for a while of real time.
@@ -25,8 +26,8 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 fn used_bytes(harness: &Harness) -> u64 {
     let disk = &harness.sim.env.disk;
-    let size = |path: &std::path::Path| disk.open(path, driftdb_env::OpenOptions::READ).unwrap().len().unwrap();
-    let dir = std::path::Path::new(crate::harness::DIR);
+    let size = |path: &Path| disk.open(path, OpenOptions::READ).unwrap().len().unwrap();
+    let dir = Path::new(DIR);
     let history = dir.join("history");
     let files = disk.list(&history).unwrap();
     size(&dir.join("base.redb")) + files.iter().map(|name| size(&history.join(name))).sum::<u64>()
@@ -181,7 +182,7 @@ fn reads_while_flush_and_compaction_run() {
 fn obsolete_segments_go_when_the_last_view_goes() {
     let mut harness = Harness::new(6);
     let files = |harness: &Harness| {
-        harness.sim.env.disk.list(&std::path::Path::new(crate::harness::DIR).join("history")).unwrap().len()
+        harness.sim.env.disk.list(&Path::new(DIR).join("history")).unwrap().len()
     };
     for _ in 0..3 {
         for _ in 0..30 {
@@ -244,4 +245,94 @@ fn a_kept_key_does_not_keep_the_payloads() {
     let adjacent = |pair: &&[Bytes]| (pair[0].as_ptr() as usize).abs_diff(pair[1].as_ptr() as usize) == 4;
     let together = keys.windows(2).filter(adjacent).count();
     assert!(together > 100, "only {together} of 200 keys stand beside the next, with no payload between");
+}
+
+/// The base is lost (or emptied): the history stays for whoever mends it, and nothing is opened.
+#[test]
+fn a_history_without_its_base_is_left_alone() {
+    for emptied in [false, true] {
+        let mut harness = Harness::new(9);
+        for _ in 0..3 {
+            for _ in 0..30 {
+                harness.commit(5);
+            }
+            harness.store.flush().unwrap();
+        }
+        harness.store.close();
+        let (disk, dir) = (&harness.sim.env.disk, Path::new(DIR));
+        let (base, history) = (dir.join("base.redb"), dir.join("history"));
+        let files = disk.list(&history).unwrap();
+        assert!(!files.is_empty());
+        if emptied {
+            disk.open(&base, OpenOptions::TRUNCATE).unwrap();
+        } else {
+            disk.remove(&base).unwrap();
+        }
+        let opened = Store::open(harness.sim.env.clone(), dir, small_options(), harness.schemas.clone());
+        let error = opened.unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { path, .. } if *path == base), "{error}");
+        assert_eq!(disk.list(&history).unwrap(), files);
+        assert_eq!(disk.exists(&base).unwrap(), emptied, "it was made anew");
+    }
+}
+
+#[test]
+fn files_of_others_in_the_history_directory_stay() {
+    let mut harness = Harness::new(10);
+    let history = Path::new(DIR).join("history");
+    for name in ["notes.txt", "100-1.parquet.bak", "100-99.parquet"] {
+        harness.sim.env.disk.open(&history.join(name), OpenOptions::CREATE).unwrap();
+    }
+    harness.commit(5);
+    harness.reopen();
+    let mut left = harness.sim.env.disk.list(&history).unwrap();
+    left.sort();
+    assert_eq!(left, ["100-1.parquet.bak", "notes.txt"]);
+}
+
+/// A flush by hand (CHECKPOINT) in the midst of a group neither shows nor seals a part of it.
+#[test]
+fn a_flush_takes_no_part_of_a_group() {
+    let mut harness = Harness::with(11, Env::sim(11), StoreOptions::default());
+    harness.commit(5);
+    harness.store.publish();
+    let before = harness.model.last();
+    let stamp = |n: u64| Stamp { seq: CommitSeq(before.seq.0 + n), time_us: before.time_us + 1_000 + n.cast_signed() };
+    let group = [1, 2].map(|n| CommitBatch { stamp: stamp(n), end_lsn: Lsn(stamp(n).seq.0 * 100), writes: &[] });
+    let store = harness.store.clone();
+    let mut flush = None;
+    harness.store.commit(&group, || {
+        let flushed = store.clone();
+        flush = Some(std::thread::Builder::new().spawn(move || flushed.flush()).unwrap());
+        Env::real().clock.sleep(Duration::from_millis(100));
+        assert_eq!(store.view().stamp(), before, "a part of the group is visible");
+        assert_eq!(store.checkpoint().stamp, Stamp::ZERO);
+    });
+    assert!(flush.unwrap().join().unwrap().unwrap());
+    assert_eq!(store.view().stamp(), stamp(2));
+    assert_eq!(store.checkpoint().stamp, stamp(2));
+}
+
+#[test]
+fn a_closed_store_writes_nothing_more() {
+    let mut harness = Harness::new(12);
+    for _ in 0..30 {
+        harness.commit(5);
+    }
+    harness.store.flush().unwrap();
+    let view = harness.store.view();
+    let mut scan = view.scan(BYTES, &KeyRange::all(), ReadPoint::Latest, false).unwrap();
+    scan.next().unwrap().unwrap();
+    harness.store.close();
+    harness.store.close();
+    let changes = harness.sim.disk.changes();
+    assert!(matches!(harness.store.flush(), Err(StoreError::Closed)));
+    assert!(matches!(harness.store.compact(), Err(StoreError::Closed)));
+    // What it still answers it has in memory.
+    for _ in scan.by_ref() {}
+    assert!(!matches!(view.get(BYTES, b"none", ReadPoint::Latest), Err(StoreError::Damaged { .. })));
+    drop((scan, view));
+    assert_eq!(harness.sim.disk.changes(), changes);
+    harness.reopen();
+    harness.check_all();
 }

@@ -137,6 +137,7 @@ impl Harness {
     /// Opens the store again and does what recovery does: applies the commits after the checkpoint.
     pub(crate) fn reopen(&mut self) {
         self.held.clear();
+        self.store.close();
         self.store = open_recovered(&self.sim, &self.options, &self.schemas, &self.model);
     }
 
