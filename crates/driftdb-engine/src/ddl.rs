@@ -189,7 +189,8 @@ impl Transaction {
             self.cancel().check()?;
             let row = row?;
             let values = decode_row(&schema, &row.payload).map_err(Error::from)?;
-            self.put_row(table, row.key.clone(), Some(gone(&row.payload)), None)?;
+            // A copy: the key is a slice of what the scan read, all of which it would keep in memory.
+            self.put_row(table, Bytes::copy_from_slice(&row.key), Some(gone(&row.payload)), None)?;
             for index in &schema.indexes {
                 let entry = index_entry(index, &values, &row.key);
                 self.put(index.id, entry.key, Some(gone(&row.key)), None)?;
@@ -251,7 +252,8 @@ impl Transaction {
                 let key = describe_key(schema, &index.columns, &values);
                 return Err(Error::new(SqlState::UNIQUE_VIOLATION, message).detail(format!("Key {key} is duplicated.")));
             }
-            self.put(index.id, entry.key, None, Some(row.key))?;
+            // A copy, as in TRUNCATE.
+            self.put(index.id, entry.key, None, Some(Bytes::copy_from_slice(&row.key)))?;
         }
         Ok(())
     }
