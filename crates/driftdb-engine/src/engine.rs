@@ -31,8 +31,9 @@ use crate::transaction::{Transaction, TxnOptions};
 const LOCK_FILE: &str = "LOCK";
 /// Where the commit log is, in the data directory.
 pub const LOG_DIR: &str = "log";
-/// After how many replayed commits the store's view is renewed.
+/// After how many replayed commits, or bytes of them, the store's view is renewed, and the memtable sealed if it is full.
 const REPLAY_PUBLISH_EVERY: u64 = 1_024;
+const REPLAY_PUBLISH_BYTES: usize = 4 << 20;
 
 /// An open database directory. A clone is another handle of the same; the last one to go ends the threads, without a
 /// checkpoint (as a crash would): see [`Engine::close`].
@@ -80,6 +81,20 @@ impl Engine {
         let directory = lock_directory(&env, dir)?;
         let known = Arc::new(KnownTrees::default());
         let store = Store::open(env.clone(), dir, options.store.clone(), Arc::<KnownTrees>::clone(&known))?;
+        match Engine::start(env, dir, options, &store, known) {
+            Ok(engine) => {
+                *engine.inner.directory.lock() = Some(directory);
+                Ok(engine)
+            }
+            Err(error) => {
+                // While the directory is still ours.
+                store.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn start(env: Env, dir: &Path, options: EngineOptions, store: &Store, known: Arc<KnownTrees>) -> Result<Engine> {
         // Flush needs to know the tables before the first commit is replayed.
         Catalogs::load(Arc::clone(&known), &store.view())?;
         let trimmer: Arc<OnceLock<Weak<Pipeline>>> = Arc::default();
@@ -91,28 +106,13 @@ impl Engine {
                 }
             }))?;
         }
-        let opened = Engine::recover(env, dir, options, store.clone(), known, directory);
-        match opened {
-            Ok(engine) => {
-                let _ = trimmer.set(Arc::downgrade(&engine.inner.pipeline));
-                engine.inner.pipeline.trim_log(engine.inner.store.checkpoint().lsn);
-                Ok(engine)
-            }
-            Err(error) => {
-                store.stop_background();
-                Err(error)
-            }
-        }
+        let engine = Engine::recover(env, dir, options, store.clone(), known)?;
+        let _ = trimmer.set(Arc::downgrade(&engine.inner.pipeline));
+        engine.inner.pipeline.trim_log(store.checkpoint().lsn);
+        Ok(engine)
     }
 
-    fn recover(
-        env: Env,
-        dir: &Path,
-        options: EngineOptions,
-        store: Store,
-        known: Arc<KnownTrees>,
-        directory: Box<dyn DiskLock>,
-    ) -> Result<Engine> {
+    fn recover(env: Env, dir: &Path, options: EngineOptions, store: Store, known: Arc<KnownTrees>) -> Result<Engine> {
         let (log, recovery) = replay(&env, &dir.join(LOG_DIR), &options, &store, &known)?;
         let view = store.view();
         let catalogs = Arc::new(Catalogs::load(known, &view)?);
@@ -145,7 +145,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             recovery,
             env,
-            directory: Mutex::new(Some(directory)),
+            directory: Mutex::new(None),
         };
         Ok(Engine { inner: Arc::new(inner) })
     }
@@ -167,6 +167,8 @@ impl Engine {
             self.inner.pipeline.remove_log_before(self.inner.store.checkpoint().lsn);
         }
         self.inner.end_thread();
+        // Sessions and views may outlive this; the next opener must not meet them in the files.
+        self.inner.store.close();
         *self.inner.directory.lock() = None;
         flushed
     }
@@ -296,6 +298,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.store.stop_background();
         self.end_thread();
+        // Views may still be there. The directory is given up after this.
+        self.store.close();
     }
 }
 
@@ -324,7 +328,9 @@ fn replay(
     let checkpoint = store.checkpoint();
     let mut last = checkpoint.stamp;
     let mut commits = 0_u64;
+    let mut unpublished_bytes = 0;
     let mut apply = |end: Lsn, record: &[u8]| -> Result<()> {
+        unpublished_bytes += record.len();
         let record = decode_record(record)?;
         if record.stamp.seq <= checkpoint.stamp.seq {
             return Ok(());
@@ -346,15 +352,21 @@ fn replay(
         store.apply(&CommitBatch { stamp: record.stamp, end_lsn: end, writes: &writes });
         last = record.stamp;
         commits += 1;
-        if commits.is_multiple_of(REPLAY_PUBLISH_EVERY) {
+        if commits.is_multiple_of(REPLAY_PUBLISH_EVERY) || unpublished_bytes >= REPLAY_PUBLISH_BYTES {
             store.publish();
+            unpublished_bytes = 0;
         }
         Ok(())
     };
+    let mut refused: Option<Error> = None;
     let opened = Log::open(Arc::clone(&env.disk), dir, options.log, checkpoint.lsn, &mut |end, record| {
-        apply(end, record).map_err(Into::into)
+        apply(end, record).map_err(|error| {
+            refused = Some(error.clone());
+            error.into()
+        })
     });
-    let (log, report) = opened.map_err(|error| log_error(&error))?;
+    // What was wrong with applying a commit (a full disk, say) is not the log's fault.
+    let (log, report) = opened.map_err(|error| refused.unwrap_or_else(|| log_error(&error)))?;
     store.publish();
     let recovery = Recovery { commits, torn_bytes: report.torn_bytes };
     if recovery != Recovery::default() {

@@ -17,6 +17,7 @@
 //! any other the state of the disk is unknown, and the engine is read-only from then on.
 
 use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,7 +268,9 @@ impl Pipeline {
 
     /// Commits a group: all of it, or none.
     fn write_group(&self, group: &mut Vec<(CommitRequest, Arc<Answer>)>) {
-        let result = self.try_write_group(group);
+        // Those who wait are answered whatever happens, also where the code is wrong.
+        let result = panic::catch_unwind(AssertUnwindSafe(|| self.try_write_group(group)))
+            .unwrap_or_else(|_| Err(self.write_panicked()));
         match result {
             Ok(stamps) => {
                 for ((request, answer), stamp) in group.drain(..).zip(stamps) {
@@ -321,6 +324,7 @@ impl Pipeline {
     fn apply_group(&self, group: &[(CommitRequest, Arc<Answer>)], stamps: &[Stamp], ends: &[Lsn]) {
         let mut catalog: Option<Catalog> = None;
         let mut changed: Vec<CommitSeq> = Vec::new();
+        let mut batches = Vec::with_capacity(group.len());
         for (((request, _), stamp), end) in group.iter().zip(stamps).zip(ends) {
             if !request.catalog.is_empty() {
                 self.catalogs.learn(&request.catalog);
@@ -331,12 +335,13 @@ impl Pipeline {
                 catalog = Some(after);
                 changed.push(stamp.seq);
             }
-            self.store.apply(&CommitBatch { stamp: *stamp, end_lsn: *end, writes: &request.writes });
+            batches.push(CommitBatch { stamp: *stamp, end_lsn: *end, writes: &request.writes });
         }
-        if let Some(catalog) = catalog {
-            self.catalogs.publish(Arc::new(catalog), &changed);
-        }
-        self.store.publish();
+        self.store.commit(&batches, || {
+            if let Some(catalog) = catalog {
+                self.catalogs.publish(Arc::new(catalog), &changed);
+            }
+        });
     }
 
     /// Says so, once, when the wall clock is far behind the last commit.
@@ -353,6 +358,15 @@ impl Pipeline {
     }
 
     /// What a failed append means for this group and for the engine.
+    /// How far it came is not known.
+    fn write_panicked(&self) -> Error {
+        let refused = Error::internal("the database is read-only since writing a commit ended in a panic")
+            .hint("Restart the database: it recovers every commit that was acknowledged.");
+        tracing::error!("writing a commit panicked; the database is read-only until it is restarted");
+        self.read_only.store(Some(Arc::new(refused.clone())));
+        refused
+    }
+
     fn log_failed(&self, error: &LogError) -> Error {
         if !matches!(error, LogError::Poisoned { .. }) {
             return log_error(error);

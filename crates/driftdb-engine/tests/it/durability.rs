@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use driftdb_engine::Engine;
 use driftdb_env::{DiskOpKind, Env, FailMode, Loss};
-use driftdb_types::SqlState;
+use driftdb_store::ReadPoint;
+use driftdb_types::{KeyRange, SqlState};
 
 use crate::constraints::check_indexes;
 use crate::support::*;
@@ -38,6 +39,60 @@ fn a_real_directory_is_opened_once_and_read_again() {
     let engine = Engine::open(Env::real(), dir.path(), options()).unwrap();
     assert_eq!(engine.recovery().commits, 0, "close() makes a checkpoint");
     assert_eq!(committed(&engine, &table), [row(1, 1, "x")]);
+}
+
+/// Views and sessions of an engine that was closed live on while the next one writes the files, and then go.
+#[test]
+fn a_directory_that_was_given_up_is_left_alone() {
+    for close in [true, false] {
+        let (sim, engine) = sim(88);
+        let table = create(&engine, definition("t", true));
+        let add = |engine: &Engine, from: i32| {
+            for id in from..from + 50 {
+                let mut txn = begin(engine);
+                insert(&mut txn, &table, row(id, id, &"x".repeat(200))).unwrap();
+                commit(txn);
+            }
+            engine.store().flush().unwrap();
+        };
+        add(&engine, 0);
+        add(&engine, 50);
+        let view = engine.view();
+        let mut scan = view.scan(table.id, &KeyRange::all(), ReadPoint::Latest, false).unwrap();
+        scan.next().unwrap().unwrap();
+        let kept = close.then(|| (engine.clone(), begin(&engine)));
+        if close {
+            engine.close().unwrap();
+            assert!(engine.store().flush().is_err());
+        }
+        drop(engine);
+        let next = open(&sim.env);
+        for from in (100..400).step_by(50) {
+            add(&next, from);
+        }
+        // It stands still, or it fails; and what it does when it goes reaches no file.
+        let seen: Vec<_> = scan.by_ref().map_while(Result::ok).collect();
+        assert!(seen.len() < 100);
+        drop((scan, view, kept));
+        add(&next, 400);
+        next.close().unwrap();
+        drop(next);
+        let last = open(&sim.env);
+        assert_eq!(committed(&last, &table).len(), 450);
+        last.close().unwrap();
+    }
+}
+
+#[test]
+fn a_failed_opening_leaves_the_directory_to_the_next() {
+    let (sim, engine) = sim(89);
+    create(&engine, definition("t", true));
+    drop(engine);
+    sim.disk.fail_after(1, FailMode::Error);
+    let failed = Engine::open(sim.env.clone(), Path::new(DIR), options());
+    sim.disk.clear_fault();
+    drop(failed);
+    assert!(open(&sim.env).catalog().table("t").is_some());
 }
 
 #[test]

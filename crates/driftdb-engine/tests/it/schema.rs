@@ -1,6 +1,7 @@
 //! Definitions, changed in transactions and kept in history.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use driftdb_engine::{Catalog, IndexDefinition, Isolation, NamedObject};
 use driftdb_store::ReadPoint;
@@ -392,4 +393,46 @@ fn views_and_catalogs_move_together() {
     for watcher in watchers {
         watcher.join().unwrap();
     }
+}
+
+/// Checkpoints by hand, while definitions change: a view and its catalog belong together at every moment.
+#[test]
+fn view_and_catalog_belong_together_during_checkpoints() {
+    let (_sim, engine) = sim(51);
+    let stop = Arc::new(AtomicBool::new(false));
+    let flushing = {
+        let (engine, stop) = (engine.clone(), Arc::clone(&stop));
+        spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                engine.store().flush().unwrap();
+            }
+        })
+    };
+    let checking = {
+        let (engine, stop) = (engine.clone(), Arc::clone(&stop));
+        spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let (view, catalog) = engine.snapshot();
+                let stored = view.scan(TreeId::CATALOG, &KeyRange::all(), ReadPoint::Latest, false).unwrap();
+                assert_eq!(catalog.tables().count(), stored.count(), "at {:?}", view.stamp());
+            }
+        })
+    };
+    let writers: Vec<_> = (0..3)
+        .map(|writer| {
+            let engine = engine.clone();
+            spawn(move || {
+                for n in 0..60 {
+                    create(&engine, definition(&format!("t_{writer}_{n}"), true));
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    checking.join().unwrap();
+    flushing.join().unwrap();
+    assert_eq!(engine.catalog().tables().count(), 180);
 }
