@@ -26,7 +26,7 @@ pub use error::{Error, Result, SqlState};
 pub use ids::{ColumnId, CommitSeq, Lsn, Stamp, TreeId, TxnId};
 pub use interval::Interval;
 pub use key::{KeyRange, decode_key, decode_key_prefix, encode_key, encode_key_value, next_key};
-pub use row::{RowDecoder, decode_row, encode_row};
+pub use row::{RowDecoder, decode_row, encode_row, row_column_count};
 pub use schema::{Column, IndexSchema, PrimaryKey, TableSchema};
 pub use text::{format_value, parse_value, parse_value_at, write_value};
 pub use types::DataType;

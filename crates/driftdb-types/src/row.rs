@@ -266,6 +266,11 @@ fn missing_value(column: &Column) -> Result<Value, CodecError> {
         .map_err(|_| CodecError::MissingValue { column: column.name.clone(), text: text.clone() })
 }
 
+/// How many columns a stored row has: those its table had, dropped ones included, when it was written.
+pub fn row_column_count(payload: &[u8]) -> Result<usize, CodecError> {
+    Parts::of(payload).map(|parts| parts.columns)
+}
+
 /// The values of a stored row, one for each of `schema.columns`, those of dropped columns included.
 pub fn decode_row(schema: &TableSchema, payload: &[u8]) -> Result<Vec<Value>, CodecError> {
     let parts = Parts::of(payload)?;
