@@ -313,9 +313,9 @@ impl MemCursor {
             self.range.end.as_ref().map(Vec::as_slice),
         );
         let complete = if self.reverse {
-            collect(entries.rev(), self.seek, true, self.chunk_keys, &mut self.chunk)
+            collect(&self.table, entries.rev(), self.seek, true, self.chunk_keys, &mut self.chunk)
         } else {
-            collect(entries, self.seek, false, self.chunk_keys, &mut self.chunk)
+            collect(&self.table, entries, self.seek, false, self.chunk_keys, &mut self.chunk)
         };
         self.chunk_keys = (self.chunk_keys * 2).min(CHUNK_KEYS.1);
         match self.chunk.back() {
@@ -333,8 +333,13 @@ impl MemCursor {
     }
 }
 
-/// Gathers the entries of up to `keys_max` keys; whether that was all of them.
+/// After so many versions of a key it is cheaper to look the right one up and go on behind the key.
+const VERSIONS_WALKED_MAX: usize = 8;
+
+/// Gathers the entries of up to `keys_max` keys; whether that was all of them. With [`Seek::At`] it also ends at a key of
+/// many versions, so as not to walk over them.
 fn collect<'a>(
+    table: &Memtable,
     entries: impl Iterator<Item = (&'a MemKey, &'a MemValue)>,
     seek: Seek,
     reverse: bool,
@@ -348,12 +353,22 @@ fn collect<'a>(
         item
     };
     let mut current: Option<MemItem> = None;
+    let mut walked = 0;
     for (key, value) in entries {
         if current.as_ref().is_none_or(|item| item.key != key.key) {
             chunk.extend(current.take().map(finish));
             if chunk.len() >= keys_max {
                 return false;
             }
+            walked = 0;
+        }
+        walked += 1;
+        if walked > VERSIONS_WALKED_MAX
+            && let Seek::At(seq) = seek
+        {
+            let hit = table.hit(key.tree, &key.key, seq);
+            chunk.push_back(MemItem { key: key.key.clone(), hit, versions: Vec::new() });
+            return false;
         }
         let item = current.get_or_insert_with(|| MemItem {
             key: key.key.clone(),
@@ -377,4 +392,43 @@ fn collect<'a>(
     }
     chunk.extend(current.map(finish));
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scan jumps over the many versions of a hot key, and finds what a look at each key finds.
+    #[test]
+    fn scans_over_a_hot_key_find_what_lookups_find() {
+        let tree = TreeId(100);
+        let mut table = Memtable::default();
+        for seq in 1..=1_000_u64 {
+            let mut keys = vec!["hot"];
+            if seq % 100 == 0 {
+                keys.extend(["a", "b", "hotter", "z"]);
+            }
+            let payload = |key: &str| (seq % 7 != 0 || key == "b").then(|| Bytes::from(seq.to_string()));
+            let write = |key: &&'static str| Write { tree, key: Bytes::from(*key), payload: payload(key) };
+            let writes: Vec<Write> = keys.iter().map(write).collect();
+            let stamp = Stamp { seq: CommitSeq(seq), time_us: seq.cast_signed() };
+            table.apply(&CommitBatch { stamp, end_lsn: Lsn(seq), writes: &writes });
+        }
+        let plain = |hit: &MemHit| (hit.version.as_ref().map(|version| version.from), hit.closer);
+        for seq in [0, 1, 2, 99, 100, 101, 500, 995, 1_000, 1_001, u64::MAX].map(CommitSeq) {
+            for reverse in [false, true] {
+                let mut keys = ["a", "b", "hot", "hotter", "z"];
+                if reverse {
+                    keys.reverse();
+                }
+                let mut cursor = MemCursor::new(&table, tree, &KeyRange::all(), Seek::At(seq), reverse).unwrap();
+                for key in keys {
+                    let item = cursor.next().unwrap();
+                    assert_eq!(item.key, key);
+                    assert_eq!(plain(&item.hit), plain(&table.hit(tree, key.as_bytes(), seq)), "{key} at {seq}");
+                }
+                assert!(cursor.next().is_none());
+            }
+        }
+    }
 }

@@ -445,7 +445,9 @@ impl Shared {
         drop(manifest);
         let result = self.compact_tree(tree, segments);
         match &result {
-            Ok(()) => drop(compacting.failing.remove(&tree)),
+            Ok(()) => {
+                compacting.failing.remove(&tree);
+            }
             Err(error) => {
                 tracing::error!(%tree, %error, "a compaction failed");
                 compacting.note_failure(tree, error, self.env.clock.monotonic(), self.options.retry_delay);

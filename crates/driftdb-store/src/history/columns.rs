@@ -2,7 +2,7 @@
 //!
 //! Every segment has the system columns first, then (for the rows of a table) one column for each column the table
 //! ever had. Their types are chosen so that other engines read them as what they are; a value that its column cannot
-//! hold exactly (a row that cannot be decoded, a `numeric(p,s)` of another scale) is not forced into it: the row's
+//! hold exactly (a row that cannot be decoded or has more columns, a `numeric(p,s)` of another scale) is not forced into it: the row's
 //! stored bytes then stand in `_payload` beside it, and reading takes them from there. The table's definition is in the
 //! file's metadata, so a segment explains itself.
 
@@ -25,6 +25,7 @@ use arrow_schema::{ArrowError, DataType as ArrowType, Field, Fields, Schema, Sch
 use bytes::Bytes;
 use driftdb_types::{
     CommitSeq, DataType, Decimal, Interval, KeyRange, Stamp, TableSchema, Value, decode_row, encode_row,
+    row_column_count,
 };
 
 use crate::{TreeSchema, Version};
@@ -100,16 +101,11 @@ impl Layout {
                 let rows: Vec<Vec<Value>> = versions
                     .iter()
                     .zip(&mut payloads)
-                    .map(|(version, payload)| match decode_row(table, &version.payload) {
-                        Ok(row)
-                            if row.iter().zip(&table.columns).all(|(value, column)| fits(value, column.data_type)) =>
-                        {
-                            row
-                        }
-                        Ok(_) | Err(_) => {
+                    .map(|(version, payload)| {
+                        row_of(table, &version.payload).unwrap_or_else(|| {
                             *payload = Some(&version.payload);
                             Vec::new()
-                        }
+                        })
                     })
                     .collect();
                 for (id, column) in table.columns.iter().enumerate() {
@@ -129,6 +125,15 @@ impl Layout {
         columns.extend(user_columns);
         RecordBatch::try_new(Arc::clone(&self.arrow), columns)
     }
+}
+
+/// The values of a row that the table's columns hold exactly; `None` when they do not, or there are more.
+fn row_of(table: &TableSchema, payload: &[u8]) -> Option<Vec<Value>> {
+    if row_column_count(payload).is_ok_and(|count| count > table.columns.len()) {
+        return None;
+    }
+    let row = decode_row(table, payload).ok()?;
+    row.iter().zip(&table.columns).all(|(value, column)| fits(value, column.data_type)).then_some(row)
 }
 
 fn seq_column(stamp: &Stamp) -> i64 {

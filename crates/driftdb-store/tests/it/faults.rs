@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftdb_env::{DiskOpKind, Env, FailMode, OpenOptions};
-use driftdb_store::{Checkpoint, CommitBatch, ReadPoint, Store, StoreError, StoreOptions, Write};
-use driftdb_types::{CommitSeq, KeyRange, Lsn, SqlState, Stamp};
+use driftdb_store::{
+    Checkpoint, CommitBatch, Period, ReadPoint, SchemaSource, Store, StoreError, StoreOptions, TreeSchema, Write,
+};
+use driftdb_types::{CommitSeq, KeyRange, Lsn, SqlState, Stamp, TreeId};
 use parking_lot::Mutex;
 
 use crate::harness::{DIR, Harness, small_options};
-use crate::schemas::BYTES;
+use crate::schemas::{BYTES, ROWS, row};
 
 /// Waits until it holds, for a while of real time.
 fn eventually(what: &str, holds: impl Fn() -> bool) {
@@ -181,9 +183,7 @@ fn reads_while_flush_and_compaction_run() {
 #[test]
 fn obsolete_segments_go_when_the_last_view_goes() {
     let mut harness = Harness::new(6);
-    let files = |harness: &Harness| {
-        harness.sim.env.disk.list(&Path::new(DIR).join("history")).unwrap().len()
-    };
+    let files = |harness: &Harness| harness.sim.env.disk.list(&Path::new(DIR).join("history")).unwrap().len();
     for _ in 0..3 {
         for _ in 0..30 {
             harness.commit(5);
@@ -335,4 +335,115 @@ fn a_closed_store_writes_nothing_more() {
     assert_eq!(harness.sim.disk.changes(), changes);
     harness.reopen();
     harness.check_all();
+}
+
+/// One tree's history is damaged: its compaction is not tried for ever, and the others go on.
+#[test]
+fn a_damaged_tree_does_not_keep_others_from_compaction() {
+    let mut harness = Harness::new(13);
+    for _ in 0..3 {
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+    }
+    harness.store.close();
+    let (disk, history) = (harness.sim.env.disk.clone(), Path::new(DIR).join("history"));
+    let of = |tree: TreeId| {
+        let names = disk.list(&history).unwrap();
+        names.into_iter().filter(|name| name.starts_with(&format!("{tree}-"))).collect::<Vec<_>>()
+    };
+    let (damaged, whole) = (TreeId(7), [ROWS, BYTES]);
+    let file = disk.open(&history.join(&of(damaged)[0]), OpenOptions::CREATE).unwrap();
+    let len = file.len().unwrap();
+    file.write_at(len - 8, &[0; 8]).unwrap();
+    file.sync_all().unwrap();
+    harness.reopen();
+    assert!(whole.iter().all(|tree| of(*tree).len() >= 3));
+    harness.store.start_background(Arc::new(|_| {})).unwrap();
+    eventually("the others are compacted", || whole.iter().all(|tree| of(*tree).len() < 3));
+    // What is left to be done is done.
+    Env::real().clock.sleep(Duration::from_millis(200));
+    let changes = harness.sim.disk.changes();
+    Env::real().clock.sleep(Duration::from_millis(200));
+    assert_eq!(harness.sim.disk.changes(), changes, "it goes on writing files");
+    assert!(of(damaged).len() >= 3);
+    harness.store.stop_background();
+}
+
+/// Asks for what the test is about to go wrong.
+struct Panics;
+
+impl SchemaSource for Panics {
+    fn tree_schema(&self, _tree: TreeId) -> Option<TreeSchema> {
+        panic!("as the test wants it")
+    }
+}
+
+#[test]
+fn a_panic_in_the_background_refuses_commits() {
+    let sim = Env::sim(14);
+    let store = Store::open(sim.env.clone(), Path::new(DIR), small_options(), Arc::new(Panics)).unwrap();
+    store.start_background(Arc::new(|_| {})).unwrap();
+    let payload = Some(Bytes::from(vec![1; 4_000]));
+    let writes = [Write { tree: BYTES, key: Bytes::from_static(b"k"), payload }];
+    for n in 1..=2 {
+        let stamp = Stamp { seq: CommitSeq(n), time_us: n.cast_signed() };
+        store.commit(&[CommitBatch { stamp, end_lsn: Lsn(n), writes: &writes }], || {});
+    }
+    eventually("commits are refused", || store.wait_for_room(Duration::ZERO).is_err());
+    let error = store.wait_for_room(Duration::from_secs(60)).unwrap_err();
+    assert!(matches!(error, StoreError::FlushFails(_)), "{error}");
+    assert_eq!(store.view().stamp().seq, CommitSeq(2));
+    store.stop_background();
+}
+
+/// Also where a flush reports an error although it happened.
+#[test]
+fn every_checkpoint_is_told() {
+    for n in 1..500 {
+        let options = StoreOptions { memtable_bytes: usize::MAX, ..small_options() };
+        let mut harness = Harness::with(15, Env::sim(15), options);
+        for _ in 0..10 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+        for _ in 0..10 {
+            harness.commit(5);
+        }
+        let told = Arc::new(Mutex::new(harness.store.checkpoint()));
+        let teller = Arc::clone(&told);
+        harness.store.start_background(Arc::new(move |checkpoint| *teller.lock() = checkpoint)).unwrap();
+        harness.sim.disk.fail_after(n, FailMode::Error);
+        let first = harness.store.flush();
+        let reached = !harness.sim.disk.clear_fault();
+        let again = if first.is_err() { harness.store.flush().map(drop) } else { Ok(()) };
+        if again.is_ok() {
+            assert_eq!(harness.store.checkpoint().stamp, harness.model.last(), "change {n}");
+        }
+        let store = harness.store.clone();
+        eventually("the hook is told", || *told.lock() == store.checkpoint());
+        store.stop_background();
+        if !reached {
+            return;
+        }
+    }
+    panic!("the last change was not reached");
+}
+
+/// The definition that a flush is given lacks a column (it must not, but if it does): nothing is lost.
+#[test]
+fn a_row_with_more_columns_than_its_definition_is_kept_whole() {
+    let mut harness = Harness::with(16, Env::sim(16), StoreOptions::default());
+    let narrow = harness.table();
+    harness.add_column();
+    let payload = Bytes::from(row(&harness.dice, &harness.table()));
+    let write = |payload| vec![Write { tree: ROWS, key: Bytes::from_static(b"k"), payload }];
+    harness.commit_writes(write(Some(payload.clone())));
+    harness.commit_writes(write(None));
+    *harness.schemas.table.lock() = narrow;
+    harness.store.flush().unwrap();
+    let found = harness.store.view().versions(ROWS, &KeyRange::all(), Period::All).unwrap();
+    let found: Vec<Bytes> = found.map(|version| version.unwrap().payload).collect();
+    assert_eq!(found, [payload]);
 }
