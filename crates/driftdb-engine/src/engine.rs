@@ -329,6 +329,7 @@ fn replay(
     let mut last = checkpoint.stamp;
     let mut commits = 0_u64;
     let mut unpublished_bytes = 0;
+    let publish_bytes = REPLAY_PUBLISH_BYTES.min(options.store.memtable_bytes);
     let mut apply = |end: Lsn, record: &[u8]| -> Result<()> {
         unpublished_bytes += record.len();
         let record = decode_record(record)?;
@@ -352,7 +353,7 @@ fn replay(
         store.apply(&CommitBatch { stamp: record.stamp, end_lsn: end, writes: &writes });
         last = record.stamp;
         commits += 1;
-        if commits.is_multiple_of(REPLAY_PUBLISH_EVERY) || unpublished_bytes >= REPLAY_PUBLISH_BYTES {
+        if commits.is_multiple_of(REPLAY_PUBLISH_EVERY) || unpublished_bytes >= publish_bytes {
             store.publish();
             unpublished_bytes = 0;
         }

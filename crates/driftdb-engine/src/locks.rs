@@ -288,18 +288,19 @@ impl LockTable {
         }
     }
 
-    /// Whom `txn`, in the queue for `resource`, waits for.
+    /// Whom `txn`, in the queue for `resource`, waits for in the end: the holders. Those before it in the queue wait for
+    /// nothing but the same lock, so where they lead, this does; a queue of many costs no more than one of few.
     fn blockers(&self, resource: &Resource, txn: TxnId) -> Vec<TxnId> {
         let shard = self.shard(resource).lock();
         let Some(lock) = shard.get(resource) else { return Vec::new() };
-        let Some(position) = lock.queue.iter().position(|waiter| waiter.txn == txn) else { return Vec::new() };
-        let Some(mode) = lock.queue.get(position).map(|waiter| waiter.mode) else { return Vec::new() };
-        let holders = lock.holders().map(|holder| (holder.txn, holder.mode));
-        let before = lock.queue.iter().take(position).map(|waiter| (waiter.txn, waiter.mode));
-        holders
-            .chain(before)
-            .filter(|(other, other_mode)| *other != txn && mode.conflicts(*other_mode))
-            .map(|(other, _)| other)
+        // Who has just begun to wait is at the end.
+        let mut before = lock.queue.iter().rev().skip_while(|waiter| waiter.txn != txn);
+        let Some(mode) = before.next().map(|waiter| waiter.mode) else { return Vec::new() };
+        // One who wants it alone waits for every holder; and so does, through him, who waits for him.
+        let all = mode == LockMode::Exclusive || before.any(|waiter| waiter.mode == LockMode::Exclusive);
+        lock.holders()
+            .filter(|holder| holder.txn != txn && (all || mode.conflicts(holder.mode)))
+            .map(|holder| holder.txn)
             .collect()
     }
 }
@@ -521,6 +522,24 @@ mod tests {
         first_has.recv().unwrap().unwrap();
         first.join().unwrap();
         second.join().unwrap();
+    }
+
+    #[test]
+    fn a_deadlock_through_one_who_waits_before_is_found() {
+        let locks = table();
+        take(&locks, 1, "a", LockMode::Shared).unwrap();
+        take(&locks, 3, "b", LockMode::Exclusive).unwrap();
+        let (writer, written) = take_later(&locks, 2, "a", LockMode::Exclusive);
+        let (first, first_has) = take_later(&locks, 1, "b", LockMode::Exclusive);
+        // 3 could share "a" with 1, but not overtake 2.
+        let Err(LockFailure::Deadlock(cycle)) = take(&locks, 3, "a", LockMode::Shared) else { panic!("no deadlock") };
+        assert_eq!(cycle, [(TxnId(3), row("a")), (TxnId(1), row("b"))]);
+        locks.release(TxnId(3), &row("b"));
+        first_has.recv().unwrap().unwrap();
+        locks.release(TxnId(1), &row("a"));
+        written.recv().unwrap().unwrap();
+        writer.join().unwrap();
+        first.join().unwrap();
     }
 
     #[test]

@@ -70,6 +70,29 @@ struct Queue {
     stop: bool,
 }
 
+/// A group has at most this many bytes of records, or one commit: the store takes a group as a whole, and so does memory.
+const GROUP_BYTES_MAX: usize = 64 << 20;
+
+impl Queue {
+    /// Takes those who are to be written together out of the queue.
+    fn take_group(&mut self) -> Vec<(CommitRequest, Arc<Answer>)> {
+        let sizes = self.waiting.iter().map(|(request, _)| request.record.as_ref().len());
+        let count = group_len(sizes);
+        self.waiting.drain(..count).collect()
+    }
+}
+
+/// How many of the records with these sizes make a group.
+fn group_len(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0_usize;
+    let fits = |size: &usize| {
+        let is_first = bytes == 0;
+        bytes = bytes.saturating_add(*size);
+        is_first || bytes <= GROUP_BYTES_MAX
+    };
+    sizes.take_while(fits).count()
+}
+
 /// Where a session waits for its commit.
 #[derive(Debug, Default)]
 struct Answer {
@@ -207,7 +230,7 @@ impl Pipeline {
                 continue;
             }
             let trim = queue.trim.take();
-            let mut group: Vec<_> = queue.waiting.drain(..).collect();
+            let mut group = queue.take_group();
             if group.is_empty() && trim.is_none() {
                 queue.owner = Owner::Nobody;
                 self.idle.notify_all();
@@ -380,5 +403,20 @@ impl Pipeline {
         tracing::error!(%error, "the commit log failed; the database is read-only until it is restarted");
         self.read_only.store(Some(Arc::new(refused.clone())));
         refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_bounded_in_bytes() {
+        let group = |sizes: &[usize]| group_len(sizes.iter().copied());
+        assert_eq!(group(&[]), 0);
+        assert_eq!(group(&[100; 50]), 50);
+        assert_eq!(group(&[GROUP_BYTES_MAX + 1, 1]), 1, "one commit is always written");
+        assert_eq!(group(&[1, GROUP_BYTES_MAX - 1, 1]), 2);
+        assert_eq!(group(&[1, GROUP_BYTES_MAX]), 1);
     }
 }

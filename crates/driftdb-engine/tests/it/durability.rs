@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use driftdb_engine::Engine;
-use driftdb_env::{DiskOpKind, Env, FailMode, Loss};
+use driftdb_env::{Clock, DiskOpKind, Env, FailMode, Loss, OpenOptions};
 use driftdb_store::ReadPoint;
 use driftdb_types::{KeyRange, SqlState};
 
@@ -93,6 +94,34 @@ fn a_failed_opening_leaves_the_directory_to_the_next() {
     sim.disk.clear_fault();
     drop(failed);
     assert!(open(&sim.env).catalog().table("t").is_some());
+}
+
+/// Real syncs take time, so that commits do gather in groups.
+#[test]
+fn group_commits_on_a_real_disk_are_all_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(Env::real(), dir.path(), options()).unwrap();
+    let table = create(&engine, definition("t", true));
+    let threads: Vec<_> = (0..8)
+        .map(|thread| {
+            let (engine, table) = (engine.clone(), Arc::clone(&table));
+            spawn(move || {
+                for round in 0..25 {
+                    let mut txn = begin(&engine);
+                    insert(&mut txn, &table, row(thread * 100 + round, 0, "")).unwrap();
+                    let stamp = commit(txn);
+                    assert!(engine.stamp() >= stamp, "what is acknowledged is visible");
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    drop(engine);
+    let engine = Engine::open(Env::real(), dir.path(), options()).unwrap();
+    assert_eq!(engine.stamp().seq.0, 201);
+    assert_eq!(committed(&engine, &table).len(), 200);
 }
 
 #[test]
@@ -329,4 +358,78 @@ fn closing_under_load_answers_everyone() {
     let found: Vec<i32> = committed(&engine, &table).iter().map(|row| int(row, 0)).collect();
     assert_eq!(found, acknowledged);
     assert!(!found.is_empty());
+}
+
+/// The disk is full, so that the commits of a long log find no room: that is no damage.
+#[test]
+fn recovery_on_a_full_disk_says_so() {
+    let sim = Env::sim(90);
+    let engine = open(&sim.env);
+    let table = create(&engine, definition("t", true));
+    for id in 0..600 {
+        let mut txn = begin(&engine);
+        insert(&mut txn, &table, row(id, id, &"z".repeat(4_000))).unwrap();
+        commit(txn);
+    }
+    drop(engine);
+    let disk = &sim.env.disk;
+    let size = |path: &Path| disk.open(path, OpenOptions::READ).unwrap().len().unwrap();
+    let log = Path::new(DIR).join("log");
+    let segments = disk.list(&log).unwrap();
+    let used = size(&Path::new(DIR).join("base.redb")) + segments.iter().map(|name| size(&log.join(name))).sum::<u64>();
+    sim.disk.set_capacity_bytes(Some(used + 20_000));
+    let mut small = options();
+    small.background = true;
+    small.store.memtable_bytes = 64 << 10;
+    small.room_timeout = Duration::from_secs(2);
+    let error = Engine::open(sim.env.clone(), Path::new(DIR), small).unwrap_err();
+    assert_eq!(error.state, SqlState::DISK_FULL, "{error}");
+    sim.disk.set_capacity_bytes(None);
+    assert_eq!(committed(&open(&sim.env), &table).len(), 600);
+}
+
+/// A clock that panics when the test wants it.
+#[derive(Debug)]
+struct PanickingClock {
+    inner: Arc<dyn Clock>,
+    armed: AtomicBool,
+}
+
+impl Clock for PanickingClock {
+    fn now_us(&self) -> i64 {
+        assert!(!self.armed.load(Ordering::Relaxed), "as the test wants it");
+        self.inner.now_us()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.inner.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.inner.sleep(duration);
+    }
+}
+
+#[test]
+fn a_panic_while_committing_is_answered_and_ends_writing() {
+    let sim = Env::sim(91);
+    let clock = Arc::new(PanickingClock { inner: Arc::clone(&sim.env.clock), armed: AtomicBool::new(false) });
+    let env = Env { clock: Arc::<PanickingClock>::clone(&clock), ..sim.env.clone() };
+    let engine = open(&env);
+    let table = create(&engine, definition("t", true));
+    let mut txn = begin(&engine);
+    insert(&mut txn, &table, row(1, 1, "before")).unwrap();
+    commit(txn);
+    let mut txns = [begin(&engine), begin(&engine)];
+    for (txn, id) in txns.iter_mut().zip(2..) {
+        insert(txn, &table, row(id, id, "lost")).unwrap();
+    }
+    clock.armed.store(true, Ordering::Relaxed);
+    for txn in txns {
+        assert_eq!(txn.commit(&meta()).unwrap_err().state, SqlState::INTERNAL_ERROR);
+    }
+    assert!(engine.read_only_reason().is_some());
+    assert_eq!(committed(&engine, &table), [row(1, 1, "before")]);
+    engine.close().unwrap();
+    assert_eq!(committed(&open(&sim.env), &table), [row(1, 1, "before")]);
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use driftdb_engine::{Catalog, IndexDefinition, Isolation, NamedObject};
 use driftdb_store::ReadPoint;
-use driftdb_types::{Column, ColumnId, CommitSeq, DataType, KeyRange, SqlState, TableSchema, TreeId, Value, decode_row};
+use driftdb_types::{
+    Column, ColumnId, CommitSeq, DataType, KeyRange, SqlState, TableSchema, TreeId, Value, decode_row,
+};
 
 use crate::constraints::check_indexes;
 use crate::support::*;
@@ -276,6 +278,7 @@ fn what_a_definition_may_not_become() {
     assert_eq!(refused(&|next| next.columns[1].name = "b".to_owned()), SqlState::DUPLICATE_COLUMN);
     assert_eq!(refused(&|next| next.columns[1].data_type = DataType::Int8), SqlState::FEATURE_NOT_SUPPORTED);
     assert_eq!(refused(&|next| drop(next.columns.pop())), SqlState::INTERNAL_ERROR);
+    assert_eq!(refused(&|next| next.indexes[0].name = "t".to_owned()), SqlState::DUPLICATE_TABLE);
     assert_eq!(refused(&|next| next.indexes.clear()), SqlState::INTERNAL_ERROR);
     assert_eq!(begin(&engine).drop_table(TreeId(99_999)).unwrap_err().into_error().state, SqlState::UNDEFINED_TABLE);
 }
@@ -356,7 +359,7 @@ fn an_index_and_an_old_snapshot_do_not_go_together() {
 #[test]
 fn views_and_catalogs_move_together() {
     let (_sim, engine) = sim(53);
-    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let done = Arc::new(AtomicBool::new(false));
     let makers: Vec<_> = (0..2)
         .map(|maker| {
             let engine = engine.clone();
@@ -374,7 +377,7 @@ fn views_and_catalogs_move_together() {
         .map(|_| {
             let (engine, done) = (engine.clone(), Arc::clone(&done));
             spawn(move || {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.load(Ordering::Relaxed) {
                     let (view, catalog) = engine.snapshot();
                     assert!(catalog.changed_at() <= view.stamp().seq);
                     assert_eq!(catalog.tables().count() as u64, view.stamp().seq.0, "each commit made one table");
@@ -389,7 +392,7 @@ fn views_and_catalogs_move_together() {
     for maker in makers {
         maker.join().unwrap();
     }
-    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    done.store(true, Ordering::Relaxed);
     for watcher in watchers {
         watcher.join().unwrap();
     }
