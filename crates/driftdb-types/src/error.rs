@@ -35,6 +35,12 @@ sqlstates! {
     INVALID_ARGUMENT_FOR_POWER_FUNCTION = "2201F";
     /// A regular expression that cannot be read.
     INVALID_REGULAR_EXPRESSION = "2201B";
+    /// Two tables of one FROM have one name.
+    DUPLICATE_ALIAS = "42712";
+    /// LIMIT is negative.
+    INVALID_ROW_COUNT_IN_LIMIT = "2201W";
+    /// OFFSET is negative.
+    INVALID_ROW_COUNT_IN_OFFSET = "2201X";
     /// A column of that name exists.
     DUPLICATE_COLUMN = "42701";
     /// A prepared statement of that name exists.

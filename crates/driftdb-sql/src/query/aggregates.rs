@@ -19,6 +19,11 @@ use super::errors::into_datafusion;
 use super::types::{QUOTIENT_CODE, TYPE_KEY};
 use super::widening::{Widening, is_small_integer};
 
+/// The only value of a group; a second one is an error. The rewriting puts it around the result of a scalar subquery.
+pub(super) const SINGLE: &str = "\u{1}single";
+/// The first value in an order.
+pub(super) const FIRST: &str = "\u{1}first";
+
 /// The aggregate of that name.
 pub(super) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     Some(match name {
@@ -41,6 +46,8 @@ pub(super) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "covar_pop" => f::covariance::covar_pop_udaf(),
         "covar_samp" => f::covariance::covar_samp_udaf(),
         "grouping" => f::grouping::grouping_udaf(),
+        SINGLE => Arc::new(AggregateUDF::new_from_impl(super::single::Single::new())),
+        FIRST => f::first_last::first_value_udaf(),
         _ => return None,
     })
 }

@@ -118,7 +118,13 @@ fn arrow_message(message: &str) -> Error {
 
 fn schema(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, .. } => {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            if let Some(relation) = &field.relation {
+                let known = valid_fields.iter().any(|valid| valid.relation.as_ref() == Some(relation));
+                if !known {
+                    return Error::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{relation}\""));
+                }
+            }
             let name = field.relation.as_ref().map_or_else(|| format!("\"{}\"", field.name), |relation| format!("{relation}.{}", field.name));
             Error::new(SqlState::UNDEFINED_COLUMN, format!("column {name} does not exist"))
         }
@@ -139,12 +145,25 @@ fn plan(message: &str) -> Error {
     if let Some(name) = between(text, "Invalid function '", "'") {
         return Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist"));
     }
+    if lower.contains("correlated scalar subquery") || lower.contains("correlated column is not allowed") {
+        return Error::unsupported("this form of correlated subquery");
+    }
     if lower.contains("must appear in the group by clause")
         || lower.contains("must be in group by")
         || lower.contains("could not be resolved from available columns")
         || lower.contains("references non-aggregate")
     {
         return grouping(text);
+    }
+    if lower.contains("aggregate functions are not allowed in the where") {
+        return Error::new(SqlState::GROUPING_ERROR, "aggregate functions are not allowed in WHERE");
+    }
+    if lower.contains("is nested inside") {
+        return Error::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested");
+    }
+    if let Some(position) = between(text, "column out of bounds, specified: ", ",") {
+        let clause = if lower.contains("order by") { "ORDER BY" } else { "GROUP BY" };
+        return Error::new(SqlState::INVALID_COLUMN_REFERENCE, format!("{clause} position {position} is not in select list"));
     }
     if lower.contains("aggregate functions are not allowed") || lower.contains("nested aggregate") || lower.contains("aggregate function calls cannot be nested") {
         return new(SqlState::GROUPING_ERROR);
@@ -192,10 +211,10 @@ fn plan(message: &str) -> Error {
         return Error::new(SqlState::DATATYPE_MISMATCH, "types cannot be matched").detail(first_line(text));
     }
     if lower.contains("limit must be >= 0") || lower.contains("negative") && lower.contains("limit") {
-        return Error::new(SqlState::INVALID_ARGUMENT, "LIMIT must not be negative");
+        return Error::new(SqlState::INVALID_ROW_COUNT_IN_LIMIT, "LIMIT must not be negative");
     }
     if lower.contains("offset must be >=0") || lower.contains("offset must be >= 0") {
-        return Error::new(SqlState::INVALID_ARGUMENT, "OFFSET must not be negative");
+        return Error::new(SqlState::INVALID_ROW_COUNT_IN_OFFSET, "OFFSET must not be negative");
     }
     if lower.contains("exceeds the minimum supported scale") || lower.contains("exceeds the maximum supported") || lower.contains("cannot parse") && lower.contains("decimal") {
         return out_of_range(text);
@@ -252,6 +271,12 @@ fn not_supported(message: &str) -> Error {
     if lower.contains("decimal scale") || lower.contains("decimal precision") {
         return Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "a number is beyond the 38 digits of numeric").detail(text);
     }
+    if lower.contains("struct not supported by exprplanner") {
+        return Error::unsupported("a row as a value");
+    }
+    if lower.contains("exprplanner") || lower.contains("unsupported ast node") {
+        return Error::unsupported("this expression");
+    }
     if lower.contains("physical plan does not support logical expression") {
         let what = ["OuterReferenceColumn", "ScalarSubquery", "InSubquery", "Exists"].into_iter().find(|w| text.contains(w));
         return Error::unsupported(match what {
@@ -286,6 +311,9 @@ fn execution(message: &str) -> Error {
 
 fn internal(message: &str) -> Error {
     let lower = message.to_lowercase();
+    if lower.contains("correlated scalar subquery") {
+        return Error::unsupported("this form of correlated subquery");
+    }
     if lower.contains("decorrelat") || lower.contains("correlated") || lower.contains("outer reference") || lower.contains("outerreferencecolumn") {
         return Error::unsupported("this form of correlated subquery");
     }

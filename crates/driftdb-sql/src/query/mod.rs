@@ -21,6 +21,7 @@ mod rewrite;
 mod runtime;
 mod scan;
 mod series;
+mod single;
 mod system;
 #[cfg(test)]
 mod tests;

@@ -19,9 +19,10 @@ use datafusion::logical_expr::{
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
+use super::aggregates::SINGLE;
 use super::errors::{from_datafusion, into_datafusion};
 use super::functions::{ArgType, Call, Callee, Facts, builtin, cast_expr, common_type, implicit_cost, param_arrow, unresolved};
-use super::types::{Digits, data_type_of, digits_of, field};
+use super::types::{Digits, TYPE_KEY, data_type_of, digits_of, field};
 
 /// The types of parameters, as far as they are known; `$1` is at 0.
 pub(super) type ParamTypes = Vec<Option<DataType>>;
@@ -181,6 +182,12 @@ impl Resolver<'_> {
                 let args = self.unify(function.args, schema, "COALESCE")?;
                 return Ok(datafusion::functions::core::coalesce().call(args));
             }
+            if let ("pg_typeof", [arg]) = (builtin.name, function.args.as_slice()) {
+                let name = self.arg(arg, schema)?.data_type().map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
+                // A text that is known to be one.
+                let metadata = std::collections::HashMap::from([(TYPE_KEY.to_owned(), "text".to_owned())]);
+                return Ok(Expr::Literal(ScalarValue::Utf8(Some(name)), Some(metadata.into())));
+            }
             if let Some(op) = comparison_operator(builtin.name) {
                 let mut args = function.args.into_iter();
                 let (Some(left), Some(right)) = (args.next(), args.next()) else {
@@ -311,12 +318,12 @@ impl Resolver<'_> {
         }
         let target = common_of(&all, "IN").map_err(into_datafusion)?;
         let param = common_arrow(&all, target);
-        let expr = self.convert_to(*expr, &first, target, &param)?;
-        let list = list
-            .into_iter()
-            .zip(&args)
-            .map(|(item, from)| self.convert_to(item, from, target, &param))
-            .collect::<DfResult<Vec<_>>>()?;
+        let mut converted = |expr: Expr, from: &ArgType| {
+            let expr = self.convert_to(expr, from, target, &param)?;
+            if target == DataType::Interval { self.interval_key(expr) } else { Ok(expr) }
+        };
+        let expr = converted(*expr, &first)?;
+        let list = list.into_iter().zip(&args).map(|(item, from)| converted(item, from)).collect::<DfResult<Vec<_>>>()?;
         Ok(Expr::InList(InList { expr: Box::new(expr), list, negated }))
     }
 
@@ -392,7 +399,7 @@ impl Resolver<'_> {
             ("string_agg", Some(t)) => !t.is_text(),
             ("bool_and" | "bool_or", Some(t)) => t != DataType::Bool,
             ("bit_and" | "bit_or" | "bit_xor", Some(t)) => !t.is_integer(),
-            ("count" | "grouping", _) | (_, None) => false,
+            ("count" | "grouping" | "first_value" | SINGLE, _) | (_, None) => false,
             (_, Some(t)) => !t.is_number(),
         };
         if wrong {

@@ -15,7 +15,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
 use driftdb_engine::{RowVersion, TxnReader, TxnScan};
@@ -86,12 +86,14 @@ impl StoreExec {
 }
 
 fn plan_properties(equivalence: EquivalenceProperties) -> Arc<PlanProperties> {
-    Arc::new(PlanProperties::new(
+    let properties = PlanProperties::new(
         equivalence,
         Partitioning::UnknownPartitioning(1),
         EmissionType::Incremental,
         Boundedness::Bounded,
-    ))
+    );
+    // The scans look at the cancel flag themselves.
+    Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
 }
 
 /// The order that rows kept by their primary key come in, as far as the scan gives the key's columns.

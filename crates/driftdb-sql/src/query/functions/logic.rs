@@ -25,6 +25,10 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     Builtin { name: "num_nonnulls", nulls: Nulls::Called, volatile: false, overloads: &[
         Overload { args: &[], rest: Some(Kind::Any), returns: Returns::Is(T::Int4), eval: |_, args| nulls(args, false) },
     ] },
+    // The resolver puts the name of the type there.
+    Builtin { name: "pg_typeof", nulls: Nulls::Called, volatile: false, overloads: &[
+        Overload { args: &[Kind::Any], rest: None, returns: Returns::Is(T::Text), eval: type_name },
+    ] },
     function!("version", Strict, [() => T::Text, |_, _| Ok(Value::Text(version()))]),
     function!("driftdb.version", Strict, [() => T::Text, |_, _| Ok(Value::Text(env!("CARGO_PKG_VERSION").to_owned()))]),
     function!("driftdb_version", Strict, [() => T::Text, |_, _| Ok(Value::Text(env!("CARGO_PKG_VERSION").to_owned()))]),
@@ -39,6 +43,10 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("pg_backend_pid", Strict, [() => T::Int4, |facts, _| Ok(Value::Int4(facts.backend_pid))]),
     function!("current_setting", Strict, [(T::Text) => T::Text, current_setting; (T::Text, T::Bool) => T::Text, current_setting]),
 ];
+
+fn type_name(_: &Facts, _: &[Value]) -> Result<Value> {
+    Err(Error::internal("pg_typeof was not resolved"))
+}
 
 fn version() -> String {
     format!(

@@ -7,7 +7,9 @@
 
 mod columns;
 mod exprs;
+mod from;
 mod names;
+mod psql;
 mod subqueries;
 mod time;
 
@@ -77,7 +79,8 @@ impl VisitorMut for Rewrite<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth += 1;
-        flow(fetch_to_limit(query))
+        psql::without_rows(query);
+        flow(from::rewrite_joins(query).and_then(|()| fetch_to_limit(query)))
     }
 
     /// Numbers that stand for themselves and not for values (LIMIT, positions) get their literal form back.
@@ -105,7 +108,10 @@ impl VisitorMut for Rewrite<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         let outermost = self.depth <= 1;
-        flow(columns::expand_wildcards(select, &self.seen).map(|()| names::name_results(select, outermost)))
+        let prepared = from::prepare(select, !self.seen.hidden.is_empty())
+            .and_then(|()| columns::expand_wildcards(select, &self.seen))
+            .map(|()| names::name_results(select, outermost));
+        flow(prepared)
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -124,6 +130,9 @@ impl VisitorMut for Rewrite<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        psql::column_subquery(expr);
+        subqueries::keep_rows(expr);
+        subqueries::single_row(expr);
         exprs::array_to_row(expr);
         ControlFlow::Continue(())
     }

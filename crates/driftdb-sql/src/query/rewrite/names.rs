@@ -54,7 +54,7 @@ fn last_part(name: &ObjectName) -> Option<String> {
 }
 
 /// The name of a result; `None` where PostgreSQL says `?column?`.
-fn name_of_expr(expr: &Expr) -> Option<String> {
+pub(super) fn name_of_expr(expr: &Expr) -> Option<String> {
     Some(match expr {
         Expr::Identifier(ident) => name_of(ident),
         Expr::CompoundIdentifier(idents) => name_of(idents.last()?),

@@ -1,4 +1,4 @@
-//! EXISTS and IN over a subquery among a query's results.
+//! Subqueries as values: EXISTS and IN among a query's results, and subqueries of one value.
 //!
 //! DataFusion runs these only as conditions. As a value, `EXISTS (q)` is `(SELECT count(*) FROM (q)) > 0`, and `x IN (q)`
 //! is spelled out with its three answers: true where a row equals x, else NULL where x or a row is NULL (and there is a
@@ -7,14 +7,76 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator, Value as AstValue, VisitMut, VisitorMut,
-    helpers::attached_token::AttachedToken,
+    BinaryOperator, CaseWhen, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator, Value as AstValue,
+    ValueWithSpan, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
 };
 
 use super::exprs::operation;
+use super::from::calls_aggregate;
+use super::names::name_of_expr;
+use crate::query::aggregates::{FIRST, SINGLE};
 use crate::query::plan::{query_of, select_from};
+
+/// The subquery of ANY and ALL gives many rows: an empty LIMIT, which means nothing, keeps [`single_row`] off it.
+pub(super) fn keep_rows(expr: &mut Expr) {
+    let (Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }) = expr else { return };
+    while let Expr::Nested(inner) = right.as_mut() {
+        **right = std::mem::replace(inner.as_mut(), Expr::value(AstValue::Null));
+    }
+    if let Expr::Subquery(query) = right.as_mut() {
+        query.limit_clause.get_or_insert(LimitClause::LimitOffset { limit: None, offset: None, limit_by: Vec::new() });
+    }
+}
+
+/// A correlated subquery as a value must give one row at most, and DataFusion wants it to be an aggregate that cannot
+/// give more: so its result becomes `single(x)`, which fails on a second row, or with LIMIT 1 the first value in its
+/// order.
+pub(super) fn single_row(expr: &mut Expr) {
+    let Expr::Subquery(query) = expr else { return };
+    let one = match &query.limit_clause {
+        None => false,
+        Some(LimitClause::LimitOffset { limit: Some(limit), offset: None, .. }) => {
+            if !matches!(limit, Expr::Value(ValueWithSpan { value: AstValue::Number(n, _), .. }) if n == "1") {
+                return;
+            }
+            true
+        }
+        Some(_) => return,
+    };
+    let order_by = match query.order_by.as_ref().map(|order_by| &order_by.kind) {
+        None => Vec::new(),
+        Some(OrderByKind::Expressions(exprs)) => exprs.clone(),
+        Some(OrderByKind::All(_)) => return,
+    };
+    let by_position = order_by.iter().any(|item| matches!(item.expr, Expr::Value(_)));
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let plain = query.with.is_none() && query.fetch.is_none() && ungrouped && select.having.is_none();
+    if !plain || by_position || select.distinct.is_some() || select.from.is_empty() || select.selection.is_none() {
+        return;
+    }
+    let [item] = select.projection.as_mut_slice() else { return };
+    let (result, name) = match item {
+        SelectItem::UnnamedExpr(result) => (result.clone(), name_of_expr(result)),
+        SelectItem::ExprWithAlias { expr: result, alias } => (result.clone(), Some(alias.value.clone())),
+        _ => return,
+    };
+    if calls_aggregate(&result) || matches!(result, Expr::Wildcard(_)) {
+        return;
+    }
+    let aggregate = if one { FIRST } else { SINGLE };
+    let clauses = match (one, order_by.is_empty()) {
+        (true, false) => vec![FunctionArgumentClause::OrderBy(order_by)],
+        _ => Vec::new(),
+    };
+    let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(result))];
+    let call = aggregate_call(aggregate, args, clauses);
+    *item = SelectItem::ExprWithAlias { expr: call, alias: Ident::with_quote('"', name.unwrap_or_else(|| "?column?".to_owned())) };
+    query.order_by = None;
+    query.limit_clause = None;
+}
 
 /// Rewrites the subqueries among the results of `select`; those inside of other subqueries are left alone.
 pub(super) fn as_values(select: &mut Select) {
@@ -76,15 +138,15 @@ fn scalar(query: Query) -> Expr {
 }
 
 fn count_all() -> Expr {
+    aggregate_call("count", vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)], Vec::new())
+}
+
+fn aggregate_call(name: &str, args: Vec<FunctionArg>, clauses: Vec<FunctionArgumentClause>) -> Expr {
     Expr::Function(Function {
-        name: ObjectName::from(Ident::with_quote('"', "count")),
+        name: ObjectName::from(Ident::with_quote('"', name)),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)],
-            clauses: Vec::new(),
-        }),
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses }),
         filter: None,
         null_treatment: None,
         over: None,

@@ -48,6 +48,11 @@ pub(super) fn table(schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> 
     Some(Arc::new(SystemProvider::new(*found)))
 }
 
+/// Whether it is a table of pg_catalog that never has rows.
+pub(super) fn is_empty_table(name: &str) -> bool {
+    pg_empty::TABLES.iter().any(|table| table.name == name)
+}
+
 /// The names of all of them, with their schemas.
 fn all() -> impl Iterator<Item = &'static SystemTable> {
     let groups: [&'static [SystemTable]; 4] = [commits::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
