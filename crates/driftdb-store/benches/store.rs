@@ -1,5 +1,10 @@
-//! How long things take, on the real disk. Run by hand:
-//! `cargo test -p driftdb-store --test it -- --ignored --nocapture measure`.
+//! How long the store's operations take, on the real disk: `cargo bench -p driftdb-store`.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a measurement that fails is to stop")]
+
+#[path = "../tests/it/schemas.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod schemas;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +15,7 @@ use driftdb_store::{CommitBatch, Period, ReadPoint, Store, StoreOptions, Write};
 use driftdb_types::{CommitSeq, DataType, KeyRange, Lsn, Stamp, TableSchema, Value, encode_row};
 use parking_lot::Mutex;
 
-use crate::schemas::{Dice, ROWS, Schemas, column, table};
+use schemas::{Dice, ROWS, Schemas, column, table};
 
 const ROWS_TOTAL: u64 = 200_000;
 
@@ -79,9 +84,7 @@ impl Measure {
     }
 }
 
-#[test]
-#[ignore = "takes long, and says nothing about right or wrong"]
-fn measure() {
+fn main() {
     let dir = tempfile::tempdir().unwrap();
     let env = Env::real();
     let schemas = Arc::new(Schemas { table: Mutex::new(Arc::new(accounts())) });

@@ -18,7 +18,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use crate::base::{self, Committed};
 use crate::history::{Bounds, OpenSegment, Segment, SegmentMeta};
 use crate::store::HISTORY_DIR;
-use crate::{SchemaSource, StoreError, TreeSchema, Version};
+use crate::{Checkpoint, SchemaSource, StoreError, TreeSchema, Version};
 
 mod overlay;
 
@@ -31,14 +31,18 @@ pub struct Finding {
     pub path: PathBuf,
     /// What was found.
     pub what: String,
+    /// Whether opening the store puts it right and nothing is lost by it: what a crash may leave.
+    pub harmless: bool,
 }
 
 impl From<StoreError> for Finding {
     fn from(error: StoreError) -> Finding {
         match error {
-            StoreError::Damaged { path, what } => Finding { path, what },
-            StoreError::Io { what, path, source } => Finding { path, what: format!("{what}: {source}") },
-            other => Finding { path: PathBuf::new(), what: other.to_string() },
+            StoreError::Damaged { path, what } => Finding { path, what, harmless: false },
+            StoreError::Io { what, path, source } => {
+                Finding { path, what: format!("{what}: {source}"), harmless: false }
+            }
+            other => Finding { path: PathBuf::new(), what: other.to_string(), harmless: false },
         }
     }
 }
@@ -54,6 +58,28 @@ pub fn check(env: &Env, dir: &Path, schemas: Arc<dyn SchemaSource>) -> Vec<Findi
     check.run(dir);
     let Check { mut findings, order, .. } = check;
     order.into_iter().flat_map(|path| findings.remove(&path).unwrap_or_default()).collect()
+}
+
+/// The checkpoint of the store in `dir`, read without opening it and changing nothing: from where on the commit log is
+/// needed. The store must not be open.
+pub fn read_checkpoint(env: &Env, dir: &Path) -> Result<Checkpoint, StoreError> {
+    let (_, committed) = open_base(&env.disk, &dir.join(base::FILE_NAME), false)?;
+    Ok(committed.checkpoint)
+}
+
+/// Opens the base, changing nothing; `verify` has every page's checksum compared.
+fn open_base(disk: &Arc<dyn Disk>, path: &Path, verify: bool) -> Result<(Database, Committed), StoreError> {
+    let io = |error| StoreError::io("opening", path, error);
+    let file = disk.open(path, OpenOptions::READ).map_err(io)?;
+    let overlay = Overlay::new(file).map_err(io)?;
+    let database = Database::builder()
+        .set_check_integrity_on_open(verify)
+        .create_with_backend(overlay)
+        .map_err(|error| base::redb_error(path, error))?;
+    let read = database.begin_read().map_err(|error| base::redb_error(path, error))?;
+    let meta = read.open_table(base::META).map_err(|error| base::redb_error(path, error))?;
+    let committed = base::read_meta(path, &meta)?;
+    Ok((database, committed))
 }
 
 struct Check {
@@ -79,7 +105,7 @@ impl Check {
     }
 
     fn found(&mut self, path: &Path, what: impl Into<String>) {
-        self.report(Finding { path: path.to_owned(), what: what.into() });
+        self.report(Finding { path: path.to_owned(), what: what.into(), harmless: false });
     }
 
     fn run(&mut self, dir: &Path) {
@@ -90,7 +116,7 @@ impl Check {
             Ok(false) => return self.found(&path, "it is missing"),
             Err(error) => return self.found(&path, error.to_string()),
         }
-        let (database, committed) = match self.open_base(&path) {
+        let (database, committed) = match open_base(&self.disk, &path, true) {
             Ok(opened) => opened,
             Err(error) => return self.report(error.into()),
         };
@@ -123,20 +149,6 @@ impl Check {
         }
     }
 
-    fn open_base(&self, path: &Path) -> Result<(Database, Committed), StoreError> {
-        let io = |error| StoreError::io("opening", path, error);
-        let file = self.disk.open(path, OpenOptions::READ).map_err(io)?;
-        let overlay = Overlay::new(file).map_err(io)?;
-        let database = Database::builder()
-            .set_check_integrity_on_open(true)
-            .create_with_backend(overlay)
-            .map_err(|error| base::redb_error(path, error))?;
-        let read = database.begin_read().map_err(|error| base::redb_error(path, error))?;
-        let meta = read.open_table(base::META).map_err(|error| base::redb_error(path, error))?;
-        let committed = base::read_meta(path, &meta)?;
-        Ok((database, committed))
-    }
-
     fn check_orphans(&mut self, dir: &Path, committed: &Committed) {
         let names = match self.disk.list(dir) {
             Ok(names) => names,
@@ -144,7 +156,8 @@ impl Check {
         };
         for name in names {
             if !committed.segments.iter().any(|segment| segment.file_name() == name) {
-                self.found(&dir.join(name), "the manifest does not name it; it is removed when the store is opened");
+                let what = "the manifest does not name it; it is removed when the store is opened".to_owned();
+                self.report(Finding { path: dir.join(name), what, harmless: true });
             }
         }
     }

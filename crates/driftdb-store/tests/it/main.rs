@@ -10,7 +10,6 @@
 mod crash;
 mod faults;
 mod harness;
-mod measure;
 mod model;
 mod parquet_files;
 mod schemas;
