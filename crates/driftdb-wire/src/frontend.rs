@@ -217,6 +217,7 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use driftdb_env::{Rand, SimRand};
 
     fn frame(tag: u8, body: &[u8]) -> Frame {
         Frame { tag, body: Bytes::copy_from_slice(body) }
@@ -260,6 +261,27 @@ mod tests {
     fn a_negative_length_other_than_null_is_refused() {
         let body = b"\0\0\x00\x00\x00\x01\xff\xff\xff\xfe\x00\x00";
         assert_eq!(decode(frame(b'B', body)).unwrap_err().state, SqlState::PROTOCOL_VIOLATION);
+    }
+
+    /// Whatever the bytes, there is an answer; the seed is fixed.
+    #[test]
+    fn random_bodies_are_decoded_or_refused() {
+        let rand = SimRand::new(7);
+        let (mut decoded, mut refused) = (0, 0);
+        for _ in 0..50_000 {
+            let mut body = vec![0; usize::try_from(rand.below(24)).unwrap()];
+            rand.fill(&mut body);
+            // Small numbers and ends of strings are what lengths and counts are made of.
+            for byte in &mut body {
+                *byte = if *byte < 150 { *byte % 3 } else { *byte };
+            }
+            let tag = b"QPBDECHSdcfFpX"[usize::try_from(rand.below(14)).unwrap()];
+            match decode(Frame { tag, body: Bytes::from(body) }) {
+                Ok(_) => decoded += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(decoded > 1000 && refused > 1000, "{decoded} {refused}");
     }
 
     #[test]

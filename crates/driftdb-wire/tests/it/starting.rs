@@ -180,6 +180,44 @@ fn a_wrong_key_cancels_nothing() {
 }
 
 #[test]
+fn a_copy_that_waits_for_data_is_cancelled() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    assert_eq!(raw.query_tags("create table t (a int)"), ["CREATE TABLE"]);
+    raw.send(b'Q', b"copy t from stdin\0");
+    assert_eq!(raw.reply().unwrap().tag, 'G');
+    raw.send(b'd', b"1\n");
+    let mut other = server.connect();
+    let key = raw.key.clone().unwrap();
+    other.bytes(&[&16_u32.to_be_bytes()[..], &80_877_102_u32.to_be_bytes(), &key].concat());
+    assert_eq!(raw.until_ready()[0].error(), "ERROR 57014");
+    // The client did not know yet.
+    raw.send(b'd', b"2\n");
+    raw.send(b'c', b"");
+    assert_eq!(raw.query("select * from t").iter().filter(|reply| reply.tag == 'D').count(), 0);
+}
+
+#[test]
+fn the_database_of_a_point_in_time() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    assert_eq!(raw.query_tags("create table t (a int)"), ["CREATE TABLE"]);
+    assert_eq!(raw.query_tags("insert into t values (1)"), ["INSERT 0 1"]);
+    let seq = raw.query("select max(seq)::text from driftdb.commits")[1].row().remove(0).unwrap();
+    assert_eq!(raw.query_tags("insert into t values (2)"), ["INSERT 0 1"]);
+    let mut past = server.connect();
+    let database = format!("driftdb@{}", String::from_utf8(seq).unwrap());
+    past.startup(V3, &[("user", USER), ("database", &database)]);
+    past.until_ready();
+    assert_eq!(past.query("select * from t").iter().filter(|reply| reply.tag == 'D').count(), 1);
+    assert_eq!(past.query_tags("insert into t values (3)"), ["ERROR 25006"]);
+    let mut future = server.connect();
+    future.startup(V3, &[("user", USER), ("database", "driftdb@1000000")]);
+    let last = std::iter::from_fn(|| future.reply()).last().unwrap();
+    assert!(last.error().starts_with("FATAL"), "{}", last.error());
+}
+
+#[test]
 fn idle_sessions_are_told_of_the_shutdown() {
     let mut server = TestServer::trust();
     let mut idle = server.session();
