@@ -60,6 +60,33 @@ pub(crate) struct Shared {
 }
 
 /// A database handle; clones share everything.
+///
+/// ```
+/// use driftdb_engine::{Engine, EngineOptions};
+/// use driftdb_env::Env;
+/// use driftdb_sql::{Database, SessionOptions, SqlOptions};
+/// use driftdb_types::{Result, Value};
+///
+/// fn prices(directory: &std::path::Path) -> Result<()> {
+///     let engine = Engine::open(Env::real(), directory, EngineOptions::default())?;
+///     let database = Database::new(engine.clone(), SqlOptions::default())?;
+///     let mut session = database.session(SessionOptions::default())?;
+///     session.run("CREATE TABLE price (item text PRIMARY KEY, cents int)")?;
+///     session.run("INSERT INTO price VALUES ('tea', 250)")?;
+///     let before = engine.stamp().seq;
+///     session.run("UPDATE price SET cents = cents + 20 WHERE item = 'tea'")?;
+///
+///     let now = session.run("SELECT cents FROM price WHERE item = 'tea'")?;
+///     assert_eq!(now, [[Value::Int4(270)]]);
+///     let then = session.run(&format!("SELECT cents FROM price FOR SYSTEM_TIME AS OF @SEQ:{before} WHERE item = 'tea'"))?;
+///     assert_eq!(then, [[Value::Int4(250)]]);
+///     engine.close()
+/// }
+///
+/// let directory = tempfile::tempdir()?;
+/// prices(directory.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Database {
     pub(crate) shared: Arc<Shared>,

@@ -4,6 +4,7 @@
 //! ignored here is refused with 0A000; one that exists nowhere with 42704.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use driftdb_types::{Error, Result, SqlState, TimeZone};
 
@@ -27,6 +28,8 @@ enum Kind {
     SearchPath,
     /// A duration, which must be 0: no limit.
     NoLimit,
+    /// A duration; 0: no limit.
+    Limit,
     Isolation,
     MessageLevel,
     /// A read point, checked when it is set by the session.
@@ -75,7 +78,7 @@ const SETTINGS: &[Setting] = &[
     setting("IntervalStyle", "postgres", Kind::Only(&["postgres"]), true, "How intervals are shown."),
     setting("is_superuser", "on", Kind::ReadOnly, true, "Whether the user may do everything."),
     setting("jit", "off", Kind::Bool, false, "There is no compilation."),
-    setting("lock_timeout", "0", Kind::NoLimit, false, "0: no limit."),
+    setting("lock_timeout", "0", Kind::Limit, false, "How long a statement waits for a lock; 0: no limit."),
     setting("max_identifier_length", "63", Kind::ReadOnly, false, "The longest name, in bytes."),
     setting("row_security", "on", Kind::Bool, false, "There are no policies."),
     setting("search_path", "\"$user\", public", Kind::SearchPath, false, "Where unqualified names are looked up."),
@@ -84,7 +87,7 @@ const SETTINGS: &[Setting] = &[
     setting("server_version_num", "160004", Kind::ReadOnly, false, "The same as a number."),
     setting("session_authorization", "", Kind::ReadOnly, true, "The user."),
     setting("standard_conforming_strings", "on", Kind::Only(&["on", "true", "yes", "1"]), true, "No escapes in '…'."),
-    setting("statement_timeout", "0", Kind::NoLimit, false, "0: no limit."),
+    setting("statement_timeout", "0", Kind::Limit, false, "How long a statement runs; 0: no limit."),
     setting("synchronous_commit", "on", Kind::Only(&["on", "true", "yes", "1"]), false, "Answered when durable."),
     setting("TimeZone", "UTC", Kind::TimeZone, true, "For timestamps with time zone."),
     setting("transaction_isolation", "read committed", Kind::ReadOnly, false, "Of this transaction."),
@@ -94,9 +97,21 @@ const SETTINGS: &[Setting] = &[
 
 /// Settings of PostgreSQL that are known and would have to be ignored.
 const REFUSED: &[&str] = &[
-    "work_mem", "maintenance_work_mem", "temp_buffers", "default_with_oids", "default_toast_compression", "role",
-    "session_replication_role", "vacuum_cost_delay", "max_parallel_workers_per_gather", "random_page_cost",
-    "constraint_exclusion", "transaction_timeout", "effective_cache_size", "transaction_deferrable", "seed",
+    "work_mem",
+    "maintenance_work_mem",
+    "temp_buffers",
+    "default_with_oids",
+    "default_toast_compression",
+    "role",
+    "session_replication_role",
+    "vacuum_cost_delay",
+    "max_parallel_workers_per_gather",
+    "random_page_cost",
+    "constraint_exclusion",
+    "transaction_timeout",
+    "effective_cache_size",
+    "transaction_deferrable",
+    "seed",
 ];
 
 fn find(name: &str) -> Result<&'static Setting> {
@@ -140,6 +155,16 @@ impl Settings {
     /// The value, or `None` when there is no such setting.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         self.show(name).ok()
+    }
+
+    /// A value by the name as it is written here, without the search that other names need.
+    pub(crate) fn raw(&self, name: &'static str) -> &str {
+        self.values.get(name).map_or("", String::as_str)
+    }
+
+    /// A duration's value; `None`: no limit.
+    pub(crate) fn limit(&self, name: &'static str) -> Option<Duration> {
+        milliseconds(self.raw(name)).filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
     /// The name as shown, value and description of all, by name.
@@ -189,11 +214,34 @@ impl Settings {
     fn force(&mut self, name: &'static str, value: String) {
         self.values.insert(name, value);
     }
+}
 
-    /// All back to the start values `start`, except what only the server sets.
-    pub(crate) fn reset_all(&mut self, start: &Settings) {
-        *self = start.clone();
+/// A duration as PostgreSQL's settings write it; without a unit it is milliseconds.
+fn milliseconds(text: &str) -> Option<u64> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(unit_at)?;
+    let number: u64 = number.trim().parse().ok()?;
+    let ms = match unit.trim() {
+        "" | "ms" => number,
+        "us" => number.div_ceil(1000),
+        "s" => number.checked_mul(1_000)?,
+        "min" => number.checked_mul(60_000)?,
+        "h" => number.checked_mul(3_600_000)?,
+        "d" => number.checked_mul(86_400_000)?,
+        _ => return None,
+    };
+    // PostgreSQL's bound.
+    (ms <= i32::MAX as u64).then_some(ms)
+}
+
+/// A duration in the largest unit that is exact, as SHOW gives it.
+fn show_milliseconds(ms: u64) -> String {
+    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)] {
+        if ms.is_multiple_of(length) {
+            return format!("{}{unit}", ms / length);
+        }
     }
+    format!("{ms}ms")
 }
 
 fn invalid(setting: &Setting, value: &str) -> Error {
@@ -240,22 +288,25 @@ fn check(setting: &Setting, value: &str) -> Result<String> {
             _ => Err(invalid(setting, value)),
         },
         Kind::SearchPath => {
-            let known = |name: &str| {
-                matches!(name.trim().trim_matches(['"', '\'']), "" | "$user" | "public" | "pg_catalog")
-            };
+            let known =
+                |name: &str| matches!(name.trim().trim_matches(['"', '\'']), "" | "$user" | "public" | "pg_catalog");
             match lower.split(',').all(known) {
                 true => Ok(value.to_owned()),
                 false => Err(refused(setting, value)),
             }
         }
-        Kind::NoLimit => {
-            let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-            match digits.parse::<u64>() {
-                Ok(0) => Ok("0".to_owned()),
-                Ok(_) => Err(refused(setting, value)),
-                Err(_) => Err(invalid(setting, value)),
+        Kind::NoLimit => match milliseconds(&lower) {
+            Some(0) => Ok("0".to_owned()),
+            Some(_) => Err(refused(setting, value)),
+            None => Err(invalid(setting, value)),
+        },
+        Kind::Limit => match milliseconds(&lower) {
+            Some(0) => Ok("0".to_owned()),
+            Some(ms) => Ok(show_milliseconds(ms)),
+            None => {
+                Err(invalid(setting, value).hint("Valid units are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"."))
             }
-        }
+        },
         Kind::Isolation => match lower.as_str() {
             "read committed" | "read uncommitted" | "repeatable read" => Ok(lower),
             "serializable" => Err(Error::unsupported("isolation level SERIALIZABLE")),
@@ -277,13 +328,13 @@ mod tests {
     fn refuses_what_it_would_have_to_ignore() {
         let mut settings = Settings::new();
         assert_eq!(settings.set("statement_timeout", Some("0")), Ok(()));
-        assert_eq!(settings.set("statement_timeout", Some("5s")).unwrap_err().state, SqlState::FEATURE_NOT_SUPPORTED);
+        assert_eq!(
+            settings.set("idle_session_timeout", Some("5s")).unwrap_err().state,
+            SqlState::FEATURE_NOT_SUPPORTED
+        );
         assert_eq!(settings.set("work_mem", Some("64MB")).unwrap_err().state, SqlState::FEATURE_NOT_SUPPORTED);
         assert_eq!(settings.set("no_such", Some("1")).unwrap_err().state, SqlState::UNDEFINED_OBJECT);
-        assert_eq!(
-            settings.set("server_version", Some("1")).unwrap_err().state,
-            SqlState::CANT_CHANGE_RUNTIME_PARAM
-        );
+        assert_eq!(settings.set("server_version", Some("1")).unwrap_err().state, SqlState::CANT_CHANGE_RUNTIME_PARAM);
     }
 
     #[test]
@@ -293,6 +344,18 @@ mod tests {
         settings.set("CLIENT_ENCODING", Some("utf-8")).unwrap();
         assert_eq!(settings.show("DateStyle").unwrap(), "ISO, MDY");
         assert_eq!(settings.show("client_encoding").unwrap(), "UTF8");
+        for (given, shown) in [("90 s", "90s"), ("120000", "2min"), ("1500", "1500ms"), ("0", "0"), ("2h", "2h")] {
+            settings.set("statement_timeout", Some(given)).unwrap();
+            assert_eq!(settings.show("statement_timeout").unwrap(), shown);
+        }
+        for wrong in ["", "s", "-1", "1 fortnight", "9999999999"] {
+            let error = settings.set("statement_timeout", Some(wrong)).unwrap_err();
+            assert_eq!(error.state, SqlState::INVALID_PARAMETER_VALUE, "{wrong}");
+        }
+        settings.set("lock_timeout", Some("3s")).unwrap();
+        assert_eq!(settings.limit("lock_timeout"), Some(Duration::from_secs(3)));
+        settings.set("lock_timeout", None).unwrap();
+        assert_eq!(settings.limit("lock_timeout"), None);
         settings.set("extra_float_digits", Some("3")).unwrap();
         settings.set("extra_float_digits", None).unwrap();
         assert_eq!(settings.show("extra_float_digits").unwrap(), "1");

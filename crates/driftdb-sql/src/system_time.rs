@@ -55,15 +55,16 @@ impl TimeBound {
 /// The bound that a point means in FROM … TO, BETWEEN and CONTAINED IN.
 pub(crate) fn resolve_bound(read: &ReadState, value: &Value, is_seq: bool, tz: &TimeZone) -> Result<TimeBound> {
     match point(&read.engine, value, is_seq, tz)? {
-        Point::Seq(seq) => Ok(TimeBound { last_at_or_before: CommitSeq(u64::try_from(seq).unwrap_or(0)), exact: seq > 0 }),
+        Point::Seq(seq) => {
+            Ok(TimeBound { last_at_or_before: CommitSeq(u64::try_from(seq).unwrap_or(0)), exact: seq > 0 })
+        }
         Point::Time(time_us) => {
             let last = read.engine.seq_at_time(&read.view, time_us)?;
             let exact = match last {
                 CommitSeq::ZERO => false,
-                last => read
-                    .engine
-                    .commit_record(&read.view, last)?
-                    .is_some_and(|record| record.stamp.time_us == time_us),
+                last => {
+                    read.engine.commit_record(&read.view, last)?.is_some_and(|record| record.stamp.time_us == time_us)
+                }
             };
             Ok(TimeBound { last_at_or_before: last, exact })
         }
@@ -82,10 +83,9 @@ fn point(engine: &Engine, value: &Value, is_seq: bool, tz: &TimeZone) -> Result<
         Value::Int4(seq) => Ok(Point::Seq(i64::from(*seq))),
         Value::Int8(seq) => Ok(Point::Seq(*seq)),
         Value::Text(text) => from_text(engine, text, is_seq, tz),
-        other if is_seq => Err(Error::new(
-            SqlState::DATATYPE_MISMATCH,
-            format!("@SEQ takes an integer, not {}", type_name(other)),
-        )),
+        other if is_seq => {
+            Err(Error::new(SqlState::DATATYPE_MISMATCH, format!("@SEQ takes an integer, not {}", type_name(other))))
+        }
         Value::TimestampTz(time_us) => Ok(Point::Time(*time_us)),
         Value::Timestamp(_) | Value::Date(_) => match value.clone().cast(DataType::TimestampTz, tz)? {
             Value::TimestampTz(time_us) => Ok(Point::Time(time_us)),

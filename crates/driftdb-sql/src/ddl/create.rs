@@ -2,9 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::Ident;
 use driftdb_engine::IndexDefinition;
-use driftdb_types::{
-    Column, ColumnId, Error, IndexSchema, PrimaryKey, Result, SqlState, TableSchema, TreeId, Value,
-};
+use driftdb_types::{Column, ColumnId, Error, IndexSchema, PrimaryKey, Result, SqlState, TableSchema, TreeId, Value};
 
 use super::{check_name, free_name, key_columns, new_column_name, new_name};
 use crate::dml::{check_default, insert_plain};
@@ -43,7 +41,9 @@ pub(super) fn column(exec: &Exec<'_>, id: ColumnId, new: &NewColumn) -> Result<C
 }
 
 pub(super) fn column_id(position: usize) -> Result<ColumnId> {
-    u16::try_from(position).map(ColumnId).map_err(|_| Error::new(SqlState::TOO_MANY_COLUMNS, "a table has too many columns"))
+    u16::try_from(position)
+        .map(ColumnId)
+        .map_err(|_| Error::new(SqlState::TOO_MANY_COLUMNS, "a table has too many columns"))
 }
 
 pub(super) fn create_table(exec: &mut Exec<'_>, create: &CreateTable) -> Run<Outcome> {
@@ -172,8 +172,8 @@ pub(super) fn create_index(exec: &mut Exec<'_>, source: &Source, create: &Create
     let Some(table) = catalog.table(&create.table.name) else {
         return Err(create.table.undefined(source).into());
     };
-    let columns = key_columns(&table.columns, &create.columns, "index")
-        .map_err(|error| match create.columns.first() {
+    let columns =
+        key_columns(&table.columns, &create.columns, "index").map_err(|error| match create.columns.first() {
             Some(ident) => source.locate(error, ident),
             None => error,
         })?;

@@ -3,9 +3,9 @@
 mod alter;
 mod create;
 
+use datafusion::sql::sqlparser::ast::Ident;
 use driftdb_engine::NamedObject;
 use driftdb_types::{Column, ColumnId, Error, Result, SqlState, TableSchema};
-use datafusion::sql::sqlparser::ast::Ident;
 
 use crate::outcome::Outcome;
 use crate::parse::{Kind, Statement, TableName, name_of};
@@ -16,7 +16,13 @@ const NAME_MAX: usize = 63;
 
 /// Names that every table has as hidden columns.
 const HIDDEN: &[&str] = &[
-    "_system_from", "_system_to", "_from_seq", "_to_seq", "_tx_user", "_tx_app", "_tx_comment",
+    "_system_from",
+    "_system_to",
+    "_from_seq",
+    "_to_seq",
+    "_tx_user",
+    "_tx_app",
+    "_tx_comment",
     crate::query::ROW_KEY_COLUMN,
 ];
 
@@ -76,10 +82,7 @@ fn drop_indexes(exec: &mut Exec<'_>, names: &[TableName], if_exists: bool) -> Ru
         let constraint = |table: &TableSchema| {
             Error::new(
                 SqlState::DEPENDENT_OBJECTS,
-                format!(
-                    "cannot drop index {0} because constraint {0} on table {1} requires it",
-                    name.name, table.name
-                ),
+                format!("cannot drop index {0} because constraint {0} on table {1} requires it", name.name, table.name),
             )
             .hint(format!("You can drop constraint {} on table {} instead.", name.name, table.name))
         };

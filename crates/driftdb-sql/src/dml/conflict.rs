@@ -56,8 +56,7 @@ impl Conflict {
             OnConflictAction::DoNothing => None,
             OnConflictAction::DoUpdate(_) if arbiter.is_none() => {
                 let message = "ON CONFLICT DO UPDATE requires inference specification or constraint name";
-                return Err(Error::new(SqlState::SYNTAX_ERROR, message)
-                    .hint("For example, ON CONFLICT (column_name)."));
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message).hint("For example, ON CONFLICT (column_name)."));
             }
             OnConflictAction::DoUpdate(update) => Some(plan_update(exec, source, table, qualifier, update, types)?),
         };
@@ -70,7 +69,12 @@ impl Conflict {
     }
 
     /// Inserts a row, or does what is to be done instead. Gives the row as stored, or `None` when nothing was.
-    pub(super) fn insert(&self, exec: &mut Exec<'_>, table: &Arc<TableSchema>, row: Vec<Value>) -> Run<Option<Vec<Value>>> {
+    pub(super) fn insert(
+        &self,
+        exec: &mut Exec<'_>,
+        table: &Arc<TableSchema>,
+        row: Vec<Value>,
+    ) -> Run<Option<Vec<Value>>> {
         let key = match exec.txn.insert_row_unless(table, row.clone(), self.arbiter.as_deref())? {
             InsertOutcome::Inserted { key } => {
                 if self.update.is_some() {
@@ -102,11 +106,10 @@ impl Conflict {
             // The other row is newer than the snapshot.
             return Err(match exec.txn.isolation() {
                 Isolation::ReadCommitted => StatementError::Restart,
-                Isolation::RepeatableRead => Error::new(
-                    SqlState::SERIALIZATION_FAILURE,
-                    "could not serialize access due to concurrent update",
-                )
-                .into(),
+                Isolation::RepeatableRead => {
+                    Error::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+                        .into()
+                }
             });
         };
         let old = decode_row(table, &found.payload).map_err(Error::from)?;

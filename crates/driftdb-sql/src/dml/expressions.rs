@@ -51,7 +51,7 @@ impl Computed {
         exec: &Exec<'_>,
         list: &str,
         parts: Vec<Part>,
-        types: &mut Vec<Option<DataType>>,
+        types: &mut [Option<DataType>],
     ) -> Result<Computed> {
         let from: Vec<String> = parts
             .iter()

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem, SetExpr};
 use driftdb_engine::TableLock;
-use driftdb_types::{
-    Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, Value, parse_value_at,
-};
+use driftdb_types::{Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, Value, parse_value_at};
 
 use super::conflict::Conflict;
 use super::expressions::Part;
@@ -30,7 +28,12 @@ pub(super) enum Cell {
 
 impl Cell {
     /// The expression as the value of a column.
-    pub(super) fn new(exec: &Exec<'_>, expr: &Expr, column: &Column, types: &mut Vec<Option<DataType>>) -> Result<Cell> {
+    pub(super) fn new(
+        exec: &Exec<'_>,
+        expr: &Expr,
+        column: &Column,
+        types: &mut Vec<Option<DataType>>,
+    ) -> Result<Cell> {
         let scope = Scope::default();
         let mut compiler = Compiler::new(&scope, ParamTypes(types.clone()), exec.time_zone());
         if let Some(scalar) = compiler.assigned(expr, column.data_type) {
@@ -137,8 +140,7 @@ impl InsertPlan {
         let (rows, columns) = plan_rows(exec, source, insert, &named, &mut types)?;
         let ids: Vec<ColumnId> = columns.iter().map(|column| column.id).collect();
         let defaults = Defaults::new(exec, &table, &ids)?;
-        let column_defaults =
-            columns.iter().map(|column| default_of(exec, column)).collect::<Result<Vec<_>>>()?;
+        let column_defaults = columns.iter().map(|column| default_of(exec, column)).collect::<Result<Vec<_>>>()?;
         let columns = columns.iter().map(|column| (column.id, column.data_type)).collect();
         let qualifier = insert.alias.as_ref().map_or_else(|| table.name.clone(), name_of);
         let conflict = match &insert.on_conflict {
@@ -289,9 +291,9 @@ fn plan_rows<'t>(
                 for (expr, column) in row.iter().zip(&columns) {
                     cells.push(match is_default(expr) {
                         true => None,
-                        false => Some(
-                            Cell::new(exec, expr, column, types).map_err(|error| source.locate(error, expr))?,
-                        ),
+                        false => {
+                            Some(Cell::new(exec, expr, column, types).map_err(|error| source.locate(error, expr))?)
+                        }
                     });
                 }
                 planned.push(cells);
@@ -325,9 +327,10 @@ fn first_columns<'t>(insert: &InsertStatement, named: &[&'t Column], width: usiz
 fn with_target_types(query: &Query, named: &[&Column], types: &mut [Option<DataType>]) -> Result<Query> {
     let mut query = query.clone();
     if let SetExpr::Select(select) = query.body.as_mut() {
-        let plain = select.projection.iter().all(|item| {
-            matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
-        });
+        let plain = select
+            .projection
+            .iter()
+            .all(|item| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }));
         // DISTINCT and GROUP BY compare results by the type they have by themselves.
         if plain && select.distinct.is_none() {
             for (item, column) in select.projection.iter_mut().zip(named) {

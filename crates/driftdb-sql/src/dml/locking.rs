@@ -22,10 +22,23 @@ use crate::point::{Compiler, ParamTypes, Scope, compile_items, single_table};
 use crate::query::{self, PlannedQuery, ROW_KEY_COLUMN};
 use crate::session::{Exec, Run};
 
+/// LIMIT and OFFSET.
+struct Limit {
+    count: Option<Expr>,
+    offset: Option<Expr>,
+}
+
 enum Way {
-    Compiled { finder: Finder, output: Vec<Scalar> },
+    Compiled {
+        finder: Box<Finder>,
+        output: Vec<Scalar>,
+    },
     /// The row's key is the last column.
-    General { query: Box<Query>, planned: PlannedQuery, limit: Option<Expr>, offset: Option<Expr> },
+    General {
+        query: Box<Query>,
+        planned: PlannedQuery,
+        limit: Box<Limit>,
+    },
 }
 
 /// A prepared SELECT … FOR UPDATE.
@@ -103,9 +116,7 @@ impl LockingPlan {
                 }
                 Ok(true)
             })?,
-            Way::General { planned, limit, offset, .. } => {
-                self.general(exec, planned, limit.as_ref(), offset.as_ref(), &mut rows)?;
-            }
+            Way::General { planned, limit, .. } => self.general(exec, planned, limit, &mut rows)?,
         }
         Ok(Outcome::Rows(RowStream::ready(self.columns(), rows, RowsTag::Select)))
     }
@@ -114,14 +125,14 @@ impl LockingPlan {
         &self,
         exec: &mut Exec<'_>,
         planned: &PlannedQuery,
-        limit: Option<&Expr>,
-        offset: Option<&Expr>,
+        limit: &Limit,
         rows: &mut Vec<Vec<Value>>,
     ) -> Run<()> {
         let mut context = exec.context();
         context.row_keys = true;
-        let limit = count(&context, limit, exec.params, "LIMIT")?.unwrap_or(usize::MAX);
-        let mut skip = count(&context, offset, exec.params, "OFFSET")?.unwrap_or(0);
+        let Limit { count: limit, offset } = limit;
+        let limit = count(&context, limit.as_ref(), exec.params, "LIMIT")?.unwrap_or(usize::MAX);
+        let mut skip = count(&context, offset.as_ref(), exec.params, "OFFSET")?.unwrap_or(0);
         let mut stream = query::run_query(&context, planned, params_of(planned, exec.params))?;
         while rows.len() < limit {
             let Some(batch) = stream.next_batch()? else { break };
@@ -156,9 +167,9 @@ fn count(
     let Some(expr) = expr else { return Ok(None) };
     match query::eval_const(context, expr, Some(DataType::Int8), params)? {
         Value::Null => Ok(None),
-        Value::Int8(value) => usize::try_from(value).map(Some).map_err(|_| {
-            Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("{what} must not be negative"))
-        }),
+        Value::Int8(value) => usize::try_from(value)
+            .map(Some)
+            .map_err(|_| Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("{what} must not be negative"))),
         other => Err(Error::internal(format!("{what} came to {other:?}"))),
     }
 }
@@ -179,21 +190,19 @@ fn compile(
     };
     let (output, columns) = compile_items(&mut compiler, &select.projection)?;
     *types = compiler.params.0;
-    Some((Way::Compiled { finder: Finder::new(table, filter), output }, columns.into()))
+    Some((Way::Compiled { finder: Box::new(Finder::new(table, filter)), output }, columns.into()))
 }
 
 fn general(
     exec: &Exec<'_>,
     qualifier: &str,
     query: &Query,
-    types: &mut Vec<Option<DataType>>,
+    types: &mut [Option<DataType>],
 ) -> Result<(Way, Arc<[ResultColumn]>)> {
     let mut query = query.clone();
     let (limit, offset) = match query.limit_clause.take() {
         None => (None, None),
-        Some(LimitClause::LimitOffset { limit, offset, .. }) => {
-            (limit, offset.map(|Offset { value, .. }| value))
-        }
+        Some(LimitClause::LimitOffset { limit, offset, .. }) => (limit, offset.map(|Offset { value, .. }| value)),
         Some(LimitClause::OffsetCommaLimit { offset, limit }) => (Some(limit), Some(offset)),
     };
     let limit = match query.fetch.take() {
@@ -217,5 +226,6 @@ fn general(
     let planned = plan_within(&context, &query, types)?;
     let shown = planned.columns.len().saturating_sub(1);
     let columns: Arc<[ResultColumn]> = planned.columns.iter().take(shown).cloned().collect();
-    Ok((Way::General { query: Box::new(query), planned, limit, offset }, columns))
+    let limit = Box::new(Limit { count: limit, offset });
+    Ok((Way::General { query: Box::new(query), planned, limit }, columns))
 }

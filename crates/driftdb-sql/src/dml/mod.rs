@@ -15,11 +15,11 @@ mod update;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    self, CastKind, Expr, Ident, Query, Value as Literal, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, Ident, Query, Value as Literal, Visit, Visitor};
 use driftdb_engine::InsertOutcome;
-use driftdb_types::{Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, TimeZone, Value, parse_value_at};
+use driftdb_types::{
+    Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, TimeZone, Value, parse_value_at,
+};
 use std::sync::Arc;
 
 pub(crate) use self::insert::{Defaults, InsertPlan};
@@ -164,11 +164,7 @@ fn used_params(node: &impl Visit) -> HashSet<usize> {
 }
 
 /// Plans a query and keeps what it found out about the types of the parameters it uses.
-fn plan_within(
-    context: &QueryContext,
-    query: &Query,
-    types: &mut Vec<Option<DataType>>,
-) -> Result<query::PlannedQuery> {
+fn plan_within(context: &QueryContext, query: &Query, types: &mut [Option<DataType>]) -> Result<query::PlannedQuery> {
     let planned = query::plan_query(context, query, types)?;
     for position in used_params(query) {
         if let (Some(slot), Some(found)) = (types.get_mut(position), planned.params.get(position)) {

@@ -104,10 +104,10 @@ impl Finder {
         step: &mut impl FnMut(&mut Exec<'_>, &Bytes, Vec<Value>) -> Run<bool>,
     ) -> Run<bool> {
         let values = decode_row(&self.table, payload).map_err(driftdb_types::Error::from)?;
-        if let Some(filter) = &self.filter {
-            if !filter.holds(&values, &exec.env())? {
-                return Ok(true);
-            }
+        if let Some(filter) = &self.filter
+            && !filter.holds(&values, &exec.env())?
+        {
+            return Ok(true);
         }
         step(exec, &key, values)
     }

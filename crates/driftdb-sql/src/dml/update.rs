@@ -35,7 +35,7 @@ enum NewValue {
 
 /// How the rows are found.
 enum Way {
-    Compiled(Finder),
+    Compiled(Box<Finder>),
     /// A query of row keys, new values and what RETURNING needs of other tables.
     General(Box<Query>, PlannedQuery),
 }
@@ -104,7 +104,7 @@ impl UpdatePlan {
                 };
                 new.push((column.id, column.data_type, value));
             }
-            let write = Write::new(exec, &schema, Way::Compiled(finder), &parts, 0, &mut types)?;
+            let write = Write::new(exec, &schema, Way::Compiled(Box::new(finder)), &parts, 0, &mut types)?;
             return Ok(UpdatePlan { write, set: new });
         }
         let mut exprs = Vec::new();
@@ -122,10 +122,10 @@ impl UpdatePlan {
         let (way, others_at) = general(exec, &schema, &parts, exprs, &mut types)?;
         if let Way::General(_, planned) = &way {
             for ((column, _), (_, _, value)) in columns.iter().zip(&new) {
-                if let NewValue::Queried(position) = value {
-                    if let Some(result) = planned.columns.get(*position) {
-                        check_assignable(column, result.data_type)?;
-                    }
+                if let NewValue::Queried(position) = value
+                    && let Some(result) = planned.columns.get(*position)
+                {
+                    check_assignable(column, result.data_type)?;
                 }
             }
         }
@@ -155,7 +155,9 @@ impl UpdatePlan {
             let mut new = old.clone();
             for (column, data_type, value) in &self.set {
                 let value = match value {
-                    NewValue::Compiled(scalar) => assign(scalar.eval(&old, &exec.env())?, *data_type, exec.time_zone())?,
+                    NewValue::Compiled(scalar) => {
+                        assign(scalar.eval(&old, &exec.env())?, *data_type, exec.time_zone())?
+                    }
                     NewValue::Queried(position) => {
                         assign(found.get(*position).cloned().unwrap_or(Value::Null), *data_type, exec.time_zone())?
                     }
@@ -193,7 +195,7 @@ impl DeletePlan {
         };
         let mut types = types.to_vec();
         let (way, others_at) = match compile(exec, &schema, &parts, &[], &mut types) {
-            Some((finder, _)) => (Way::Compiled(finder), 0),
+            Some((finder, _)) => (Way::Compiled(Box::new(finder)), 0),
             None => general(exec, &schema, &parts, Vec::new(), &mut types)?,
         };
         let write = Write::new(exec, &schema, way, &parts, others_at, &mut types)?;
@@ -385,7 +387,7 @@ fn general(
     table: &Arc<TableSchema>,
     parts: &Parts<'_>,
     exprs: Vec<Expr>,
-    types: &mut Vec<Option<DataType>>,
+    types: &mut [Option<DataType>],
 ) -> Result<(Way, usize)> {
     let qualifier = qualifier(parts);
     let mut projection = vec![SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![
@@ -414,7 +416,8 @@ fn general(
         select.projection = projection;
         let mut target = select.from.pop().ok_or_else(|| Error::internal("a query without FROM"))?;
         if let TableFactor::Table { name, alias, .. } = &mut target.relation {
-            *name = ObjectName::from(vec![Ident::with_quote('"', "public"), Ident::with_quote('"', table.name.clone())]);
+            *name =
+                ObjectName::from(vec![Ident::with_quote('"', "public"), Ident::with_quote('"', table.name.clone())]);
             *alias = Some(TableAlias {
                 explicit: true,
                 name: Ident::with_quote('"', qualifier),

@@ -52,8 +52,18 @@ impl<'a> Walk<'a> {
 
     /// A whole query. Its row locks (`FOR UPDATE`) are looked at by the caller, who may take them off first.
     pub(crate) fn query(&mut self, query: &Query) -> Checked {
-        let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
-            query;
+        let Query {
+            with,
+            body,
+            order_by,
+            limit_clause,
+            fetch,
+            locks,
+            for_clause,
+            settings,
+            format_clause,
+            pipe_operators,
+        } = query;
         if let Some(with) = with {
             self.with(with)?;
         }
@@ -374,7 +384,9 @@ impl<'a> Walk<'a> {
     fn operator(&self, op: &BinaryOperator, at: &Expr) -> Checked {
         use BinaryOperator as Op;
         match op {
-            Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo | Op::StringConcat | Op::Gt | Op::Lt => Ok(()),
+            Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo | Op::StringConcat | Op::Gt | Op::Lt => {
+                Ok(())
+            }
             Op::GtEq | Op::LtEq | Op::Eq | Op::NotEq | Op::And | Op::Or | Op::BitwiseOr | Op::BitwiseAnd => Ok(()),
             Op::PGBitwiseXor | Op::PGBitwiseShiftLeft | Op::PGBitwiseShiftRight | Op::PGExp => Ok(()),
             Op::PGRegexMatch | Op::PGRegexIMatch | Op::PGRegexNotMatch | Op::PGRegexNotIMatch => Ok(()),

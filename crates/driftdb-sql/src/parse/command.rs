@@ -268,12 +268,22 @@ fn modes(cursor: &mut Cursor<'_>) -> Result<TransactionModes> {
 fn as_of(cursor: &mut Cursor<'_>) -> Result<AsOf> {
     let rest = cursor.rest();
     cursor.at = cursor.tokens.len();
-    if let [at, seq, colon, number] = rest {
-        if at.token == Token::AtSign && is_word(Some(seq), "seq") && colon.token == Token::Colon {
-            return Ok(AsOf { expr: expression(cursor.source, std::slice::from_ref(number))?, is_seq: true });
-        }
+    if let Some(number) = commit_number(rest) {
+        return Ok(AsOf { expr: expression(cursor.source, std::slice::from_ref(number))?, is_seq: true });
     }
     Ok(AsOf { expr: expression(cursor.source, rest)?, is_seq: false })
+}
+
+/// The number of `@SEQ:n`, where that is all there is.
+fn commit_number(tokens: &[TokenWithSpan]) -> Option<&TokenWithSpan> {
+    match tokens {
+        [at, seq, colon, number]
+            if at.token == Token::AtSign && is_word(Some(seq), "seq") && colon.token == Token::Colon =>
+        {
+            Some(number)
+        }
+        _ => None,
+    }
 }
 
 fn end_of_transaction(cursor: &mut Cursor<'_>) -> Result<bool> {
@@ -341,18 +351,17 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Kind> {
     }
     let time_zone = is_word(cursor.peek(), "time");
     let name = setting_name(cursor)?;
-    if !(time_zone && name == "timezone") && !cursor.token(&Token::Eq) {
+    let bare = time_zone && name == "timezone";
+    if !bare && !cursor.token(&Token::Eq) {
         cursor.expect_word("to")?;
     }
     if cursor.word("default") || (time_zone && cursor.word("local")) {
         return Ok(Kind::Set { local, name, value: None });
     }
     // A read point may be written without quotes: SET driftdb.system_time = @SEQ:42.
-    if let [at, seq, colon, number] = cursor.rest() {
-        if at.token == Token::AtSign && is_word(Some(seq), "seq") && colon.token == Token::Colon {
-            cursor.at = cursor.tokens.len();
-            return Ok(Kind::Set { local, name, value: Some(format!("@SEQ:{}", number.token)) });
-        }
+    if let Some(number) = commit_number(cursor.rest()) {
+        cursor.at = cursor.tokens.len();
+        return Ok(Kind::Set { local, name, value: Some(format!("@SEQ:{}", number.token)) });
     }
     let values = cursor.comma_separated(set_value)?;
     Ok(Kind::Set { local, name, value: Some(values.join(", ")) })
@@ -404,16 +413,30 @@ fn analyze(cursor: &mut Cursor<'_>) -> Result<Kind> {
 /// `(option [value], …)`: how to do what needs no doing here, so any of PostgreSQL's options is met.
 fn maintenance_options(cursor: &mut Cursor<'_>) -> Result<()> {
     let known = [
-        "full", "freeze", "verbose", "analyze", "disable_page_skipping", "skip_locked", "index_cleanup",
-        "process_main", "process_toast", "truncate", "parallel", "skip_database_stats", "only_database_stats",
+        "full",
+        "freeze",
+        "verbose",
+        "analyze",
+        "disable_page_skipping",
+        "skip_locked",
+        "index_cleanup",
+        "process_main",
+        "process_toast",
+        "truncate",
+        "parallel",
+        "skip_database_stats",
+        "only_database_stats",
         "buffer_usage_limit",
     ];
     loop {
         let token = cursor.peek();
         let name = cursor.name()?;
         if !known.contains(&name.as_str()) {
-            return Err(Error::new(SqlState::SYNTAX_ERROR, format!("unrecognized VACUUM or ANALYZE option \"{name}\""))
-                .at(token.and_then(|token| cursor.source.position(token.span.start)).unwrap_or(1)));
+            return Err(Error::new(
+                SqlState::SYNTAX_ERROR,
+                format!("unrecognized VACUUM or ANALYZE option \"{name}\""),
+            )
+            .at(token.and_then(|token| cursor.source.position(token.span.start)).unwrap_or(1)));
         }
         if !is_token(cursor.peek(), &Token::Comma) && !is_token(cursor.peek(), &Token::RParen) {
             set_value(cursor)?;
@@ -554,11 +577,18 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Kind> {
     }
 }
 
+/// What stands after COPY.
+pub(super) enum CopySource<'a> {
+    Table(ObjectName, Vec<Ident>),
+    /// The tokens between parentheses.
+    Query(&'a [TokenWithSpan]),
+}
+
 // What COPY's parser, which has a file of its own, needs of the cursor.
 impl<'a> Cursor<'a> {
-    pub(super) fn copy_source(&mut self) -> Result<(Option<(ObjectName, Vec<Ident>)>, &'a [TokenWithSpan])> {
+    pub(super) fn copy_source(&mut self) -> Result<CopySource<'a>> {
         if self.token(&Token::LParen) {
-            return Ok((None, self.parenthesised()?));
+            return Ok(CopySource::Query(self.parenthesised()?));
         }
         let table = self.object()?;
         let mut columns = Vec::new();
@@ -566,7 +596,7 @@ impl<'a> Cursor<'a> {
             columns = self.comma_separated(Cursor::ident)?;
             self.expect(&Token::RParen)?;
         }
-        Ok((Some((table, columns)), &[]))
+        Ok(CopySource::Table(table, columns))
     }
 
     pub(super) fn names_in_parentheses(&mut self) -> Result<Vec<String>> {

@@ -74,8 +74,7 @@ fn check_lockable(source: &Source, query: &Query, of: Option<&ObjectName>) -> Re
     if select.distinct.is_some() {
         return refuse("DISTINCT");
     }
-    let plain_groups =
-        matches!(&select.group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty());
+    let plain_groups = matches!(&select.group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty());
     if !plain_groups || select.having.is_some() {
         return refuse("GROUP BY or HAVING");
     }
@@ -232,7 +231,9 @@ fn convert_insert(source: &Source, insert: Insert, with: Option<With>, walk: &mu
         None => None,
         Some(OnInsert::OnConflict(on_conflict)) => {
             if let OnConflictAction::DoUpdate(DoUpdate { assignments, selection }) = &on_conflict.action {
-                assignments.iter().try_for_each(|set| if is_default(&set.value) { Ok(()) } else { walk.expr(&set.value) })?;
+                assignments
+                    .iter()
+                    .try_for_each(|set| if is_default(&set.value) { Ok(()) } else { walk.expr(&set.value) })?;
                 walk.opt(selection.as_ref())?;
             }
             Some(on_conflict)

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use driftdb_types::{Error, Result, SqlState};
 
-use super::command::Cursor;
+use super::command::{CopySource, Cursor};
 use super::statement::{CopyStatement, CopyWhat, Kind};
 use crate::copy::{CopyFormat, CopyHeader, CopyOptions, ForceQuote};
 
@@ -25,10 +25,9 @@ pub(super) fn copy(cursor: &mut Cursor<'_>) -> Result<Kind> {
     if cursor.word("binary") {
         return Err(Error::unsupported("COPY in binary format"));
     }
-    let (table, query) = cursor.copy_source()?;
-    let what = match table {
-        Some((table, columns)) => CopyWhat::Table { table, columns },
-        None => CopyWhat::Query(copied_query(cursor, query)?),
+    let what = match cursor.copy_source()? {
+        CopySource::Table(table, columns) => CopyWhat::Table { table, columns },
+        CopySource::Query(tokens) => CopyWhat::Query(copied_query(cursor, tokens)?),
     };
     let from_stdin = cursor.word("from");
     if !from_stdin {
@@ -68,10 +67,7 @@ pub(super) fn copy(cursor: &mut Cursor<'_>) -> Result<Kind> {
     Ok(Kind::Copy(Box::new(CopyStatement { what, from_stdin, options })))
 }
 
-fn copied_query(
-    cursor: &Cursor<'_>,
-    tokens: &[TokenWithSpan],
-) -> Result<Box<datafusion::sql::sqlparser::ast::Query>> {
+fn copied_query(cursor: &Cursor<'_>, tokens: &[TokenWithSpan]) -> Result<Box<datafusion::sql::sqlparser::ast::Query>> {
     let statement = super::statement_of(cursor.source, tokens.to_vec())?;
     match statement.kind() {
         Kind::Query(query) if query.lock.is_some() => Err(Error::unsupported("FOR UPDATE in COPY")),
@@ -188,7 +184,8 @@ fn finish(written: Written, from_stdin: bool) -> Result<CopyOptions> {
     if from_stdin && written.force_quote.is_some() {
         return Err(Error::unsupported("FORCE_QUOTE in COPY FROM"));
     }
-    if !from_stdin && !(written.force_not_null.is_empty() && written.force_null.is_empty()) {
+    let forces_null = !written.force_not_null.is_empty() || !written.force_null.is_empty();
+    if !from_stdin && forces_null {
         return Err(Error::unsupported("FORCE_NOT_NULL and FORCE_NULL in COPY TO"));
     }
     if let Some(delimiter) = written.delimiter {

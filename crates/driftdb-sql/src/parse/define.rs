@@ -2,9 +2,10 @@
 
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{
-    self, AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, ColumnOptionDef, ConstraintCharacteristics,
-    CreateTableOptions, Expr, Ident, IndexColumn, IndexType, NullsDistinctOption, OrderByExpr, OrderByOptions,
-    PrimaryKeyConstraint, RenameTableNameKind, SqlOption, TableConstraint, UniqueConstraint,
+    self, AlterColumnOperation, AlterTableOperation, ColumnDef, ColumnOption, ColumnOptionDef,
+    ConstraintCharacteristics, CreateTableOptions, Expr, Ident, IndexColumn, IndexType, NullsDistinctOption,
+    OrderByExpr, OrderByOptions, PrimaryKeyConstraint, RenameTableNameKind, SqlOption, TableConstraint,
+    UniqueConstraint,
 };
 use driftdb_types::{Error, Result, SqlState};
 
@@ -22,14 +23,11 @@ pub(crate) fn create_table(source: &Source, create: ast::CreateTable, walk: &mut
         if !create.constraints.is_empty() {
             return Err(Error::unsupported("constraints in CREATE TABLE AS"));
         }
-        let mut columns = Vec::new();
-        for column in create.columns {
-            if column.data_type != ast::DataType::Unspecified || !column.options.is_empty() {
-                return Err(Error::unsupported("column types in CREATE TABLE AS"));
-            }
-            columns.push(column.name);
+        if !create.columns.is_empty() {
+            return Err(Error::unsupported("column types in CREATE TABLE AS"));
         }
         walk.query(&query)?;
+        let columns = Vec::new();
         let if_not_exists = create.if_not_exists;
         return Ok(Kind::CreateTableAs(Box::new(CreateTableAs { table, if_not_exists, columns, options, query })));
     }
@@ -100,7 +98,7 @@ fn storage_option(option: &SqlOption) -> Result<(String, String)> {
                 Ok(percent @ 10..=100) => Ok((name, percent.to_string())),
                 _ => Err(Error::new(
                     SqlState::INVALID_PARAMETER_VALUE,
-                    format!("value {text} out of bounds for option \"fillfactor\"")
+                    format!("value {text} out of bounds for option \"fillfactor\""),
                 )
                 .detail("Valid values are between \"10\" and \"100\".")),
             }
@@ -164,7 +162,11 @@ fn default_of(source: &Source, expr: Expr, walk: &mut Walk<'_>) -> Result<String
     let _: std::ops::ControlFlow<()> = ast::visit_expressions(&expr, |part| {
         plain &= !matches!(
             part,
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. }
+            Expr::Identifier(_)
+                | Expr::CompoundIdentifier(_)
+                | Expr::Subquery(_)
+                | Expr::Exists { .. }
+                | Expr::InSubquery { .. }
         );
         std::ops::ControlFlow::Continue(())
     });
@@ -296,7 +298,8 @@ pub(crate) fn create_index(source: &Source, create: ast::CreateIndex) -> Result<
 }
 
 pub(crate) fn alter_table(source: &Source, alter: ast::AlterTable, walk: &mut Walk<'_>) -> Result<Kind> {
-    let ast::AlterTable { name, if_exists, only: _, operations, location, on_cluster, table_type, end_token: _ } = alter;
+    let ast::AlterTable { name, if_exists, only: _, operations, location, on_cluster, table_type, end_token: _ } =
+        alter;
     if location.is_some() || on_cluster.is_some() || table_type.is_some() {
         return Err(Error::unsupported("an option of ALTER TABLE that PostgreSQL does not have"));
     }
@@ -354,6 +357,11 @@ fn alter_operation(source: &Source, operation: AlterTableOperation, walk: &mut W
             AlterColumnOperation::SetDataType { .. } => return Err(Error::unsupported("ALTER COLUMN TYPE")),
             AlterColumnOperation::AddGenerated { .. } => return Err(Error::unsupported("ADD GENERATED")),
         },
-        other => return Err(Error::unsupported(format!("ALTER TABLE … {}", super::convert::first_words(&other.to_string())))),
+        other => {
+            return Err(Error::unsupported(format!(
+                "ALTER TABLE … {}",
+                super::convert::first_words(&other.to_string())
+            )));
+        }
     })
 }

@@ -20,17 +20,17 @@ mod types;
 
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use driftdb_types::{Error, Result, SqlState};
 
+use self::allow::Walk;
 pub(crate) use self::convert::{is_default, set_columns};
 pub(crate) use self::names::{TableName, name_of, plain_table_name};
 pub(crate) use self::source::Source;
 pub(crate) use self::statement::*;
 pub(crate) use self::types::data_type;
-use self::allow::Walk;
 
 /// Deeper nesting of parentheses and subqueries is refused: every level takes stack.
 const NESTING_MAX: usize = 128;
@@ -87,13 +87,15 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
     if tokens.is_empty() {
         return Err(source.syntax_error(None));
     }
+    let (tokens, names) = column_names(tokens);
     if let Some(kind) = command::command(source, &tokens)? {
         let placeholders = placeholders_of(&tokens);
         return Ok(Statement::from_kind(source, kind, placeholders));
     }
     let (tokens, moved) = temporal::rewrite(source, table_command(tokens))?;
-    let mut parser =
-        Parser::new(&dialect::DriftDialect).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens.clone());
+    let mut parser = Parser::new(&dialect::DriftDialect)
+        .with_recursion_limit(NESTING_MAX)
+        .with_tokens_with_locations(tokens.clone());
     let mut parsed = parser.parse_statement().map_err(|error| parser_error(source, &tokens, &error))?;
     match parser.peek_token_ref() {
         TokenWithSpan { token: Token::EOF, .. } => {}
@@ -101,8 +103,39 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
     }
     temporal::restore_aliases(&mut parsed, moved)?;
     let mut walk = Walk::new(source);
-    let kind = convert::convert(source, parsed, &mut walk)?;
+    let mut kind = convert::convert(source, parsed, &mut walk)?;
+    if let Kind::CreateTableAs(create) = &mut kind {
+        create.columns = names;
+    }
     Ok(Statement::from_kind(source, kind, walk.found.placeholders))
+}
+
+/// Takes the column names out of `CREATE TABLE t (a, b) AS …`, which sqlparser would want types for.
+fn column_names(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, Vec<Ident>) {
+    let is_create = source::is_word(tokens.first(), "create") && source::is_word(tokens.get(1), "table");
+    let open = tokens.iter().position(|token| token.token == Token::LParen);
+    let close = tokens.iter().position(|token| token.token == Token::RParen);
+    let (true, Some(open), Some(close)) = (is_create, open, close) else { return (tokens, Vec::new()) };
+    let follows = tokens.get(close + 1);
+    if !source::is_word(follows, "as") && !source::is_word(follows, "with") {
+        return (tokens, Vec::new());
+    }
+    let mut names = Vec::new();
+    for (position, token) in tokens.get(open + 1..close).unwrap_or_default().iter().enumerate() {
+        match (&token.token, position % 2) {
+            (Token::Word(word), 0) => {
+                names.push(Ident { value: word.value.clone(), quote_style: word.quote_style, span: token.span });
+            }
+            (Token::Comma, 1) => {}
+            _ => return (tokens, Vec::new()),
+        }
+    }
+    // Names and commas alternate, and a name is last.
+    if names.is_empty() || close - open != 2 * names.len() {
+        return (tokens, Vec::new());
+    }
+    tokens.drain(open..=close);
+    (tokens, names)
 }
 
 /// `TABLE t` means `SELECT * FROM t`.
@@ -160,7 +193,9 @@ pub(crate) fn parse_expression(text: &str) -> Result<Expr> {
     let mut parser = Parser::new(&dialect::DriftDialect)
         .try_with_sql(text)
         .map_err(|error| Error::internal(format!("a stored expression cannot be read: {text}: {error}")))?;
-    parser.parse_expr().map_err(|error| Error::internal(format!("a stored expression cannot be parsed: {text}: {error}")))
+    parser
+        .parse_expr()
+        .map_err(|error| Error::internal(format!("a stored expression cannot be parsed: {text}: {error}")))
 }
 
 /// Parses a query the code itself writes.

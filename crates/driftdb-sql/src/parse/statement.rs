@@ -20,30 +20,58 @@ pub(crate) enum Kind {
     Explain(Box<ExplainStatement>),
     CreateTable(Box<CreateTable>),
     CreateTableAs(Box<CreateTableAs>),
-    DropTable { names: Vec<TableName>, if_exists: bool },
+    DropTable {
+        names: Vec<TableName>,
+        if_exists: bool,
+    },
     AlterTable(Box<AlterTable>),
     CreateIndex(Box<CreateIndex>),
-    DropIndex { names: Vec<TableName>, if_exists: bool },
-    Truncate { names: Vec<TableName> },
+    DropIndex {
+        names: Vec<TableName>,
+        if_exists: bool,
+    },
+    Truncate {
+        names: Vec<TableName>,
+    },
     /// VACUUM and ANALYZE: nothing to reclaim or to count, but the tables must exist.
-    Maintain { tag: &'static str, names: Vec<TableName> },
+    Maintain {
+        tag: &'static str,
+        names: Vec<TableName>,
+    },
     Checkpoint,
-    Begin { tag: &'static str, modes: TransactionModes },
-    Commit { chain: bool },
-    Rollback { chain: bool },
+    Begin {
+        tag: &'static str,
+        modes: TransactionModes,
+    },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
     Savepoint(String),
     Release(String),
     RollbackTo(String),
-    SetTransaction { modes: TransactionModes, session: bool },
+    SetTransaction {
+        modes: TransactionModes,
+        session: bool,
+    },
     /// SET; no value: to the default.
-    Set { local: bool, name: String, value: Option<String> },
+    Set {
+        local: bool,
+        name: String,
+        value: Option<String>,
+    },
     ResetAll,
     Show(String),
     ShowAll,
     Discard(&'static str),
     Copy(Box<CopyStatement>),
     Prepare(Box<PrepareStatement>),
-    Execute { name: String, arguments: Vec<Expr> },
+    Execute {
+        name: String,
+        arguments: Vec<Expr>,
+    },
     /// No name: all.
     Deallocate(Option<String>),
 }

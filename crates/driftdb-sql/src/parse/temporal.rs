@@ -135,13 +135,15 @@ pub(crate) type MovedAliases = HashMap<Location, Ident>;
 /// Rewrites the clauses in one statement's tokens.
 pub(crate) fn rewrite(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, MovedAliases)> {
     for token in &tokens {
-        if let Token::Word(word) = &token.token {
-            if word.quote_style.is_none() && word.value.to_ascii_lowercase().starts_with("__st") {
-                return Err(source.syntax_error(Some(token)));
-            }
+        if let Token::Word(word) = &token.token
+            && word.quote_style.is_none()
+            && word.value.to_ascii_lowercase().starts_with("__st")
+        {
+            return Err(source.syntax_error(Some(token)));
         }
     }
-    let mut rewrite = Rewrite { source, tokens: &tokens, at: 0, out: Vec::with_capacity(tokens.len()), moved: HashMap::new() };
+    let mut rewrite =
+        Rewrite { source, tokens: &tokens, at: 0, out: Vec::with_capacity(tokens.len()), moved: HashMap::new() };
     rewrite.all()?;
     Ok((rewrite.out, rewrite.moved))
 }
@@ -169,7 +171,10 @@ impl Rewrite<'_> {
     /// Puts a token of ours in the place of the user's tokens at `self.at`.
     fn put(&mut self, token: Token) {
         let span = self.tokens.get(self.at).or(self.tokens.last()).map(|token| token.span);
-        self.out.push(TokenWithSpan { token, span: span.unwrap_or_else(datafusion::sql::sqlparser::tokenizer::Span::empty) });
+        self.out.push(TokenWithSpan {
+            token,
+            span: span.unwrap_or_else(datafusion::sql::sqlparser::tokenizer::Span::empty),
+        });
     }
 
     fn put_word(&mut self, word: &str) {
@@ -185,9 +190,15 @@ impl Rewrite<'_> {
                 self.clause()?;
             } else if is_token(self.peek(0), &Token::AtSign) && is_word(self.peek(1), "seq") {
                 self.seq()?;
-            } else if is_word(self.peek(0), "with") && is_word(self.peek(2), "schema") && is_word(self.peek(1), "current") {
+            } else if is_word(self.peek(0), "with")
+                && is_word(self.peek(2), "schema")
+                && is_word(self.peek(1), "current")
+            {
                 return Err(self.unsupported("WITH CURRENT SCHEMA"));
-            } else if is_word(self.peek(0), "with") && is_word(self.peek(2), "columns") && is_word(self.peek(1), "dropped") {
+            } else if is_word(self.peek(0), "with")
+                && is_word(self.peek(2), "columns")
+                && is_word(self.peek(1), "dropped")
+            {
                 return Err(self.unsupported("WITH DROPPED COLUMNS"));
             } else {
                 self.copy();
@@ -286,7 +297,9 @@ impl Rewrite<'_> {
     /// Takes `[AS] alias` between the table's name and FOR out of what was copied.
     fn move_alias(&mut self) {
         let ident = |token: Option<&TokenWithSpan>| match token {
-            Some(TokenWithSpan { token: Token::Word(word), span }) => Some((Ident { value: word.value.clone(), quote_style: word.quote_style, span: *span }, *span)),
+            Some(TokenWithSpan { token: Token::Word(word), span }) => {
+                Some((Ident { value: word.value.clone(), quote_style: word.quote_style, span: *span }, *span))
+            }
             _ => None,
         };
         let back = |n: usize| self.out.len().checked_sub(n).and_then(|index| self.out.get(index));
@@ -319,7 +332,10 @@ pub(crate) fn restore_aliases(node: &mut impl VisitMut, moved: MovedAliases) -> 
                     if alias.is_some() {
                         return ControlFlow::Break(Error::new(
                             SqlState::SYNTAX_ERROR,
-                            format!("table \"{}\" has an alias before and after its FOR SYSTEM_TIME clause", last.value),
+                            format!(
+                                "table \"{}\" has an alias before and after its FOR SYSTEM_TIME clause",
+                                last.value
+                            ),
                         ));
                     }
                     *alias = Some(TableAlias { explicit: true, name: moved, columns: Vec::new(), at: None });

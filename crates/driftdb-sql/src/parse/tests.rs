@@ -32,9 +32,10 @@ fn clauses(sql: &str) -> Vec<String> {
         PointExpr::Seq(expr) => format!("#{expr}"),
         PointExpr::Expr(expr) => expr.to_string(),
     };
-    let factors = select.from.iter().flat_map(|table| {
-        std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
-    });
+    let factors = select
+        .from
+        .iter()
+        .flat_map(|table| std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)));
     factors
         .map(|factor| {
             let TableFactor::Table { name, alias, version, .. } = factor else { panic!("{sql}") };
@@ -64,10 +65,19 @@ fn reads_every_form_of_the_system_time_clause() {
             "SELECT * FROM t FOR SYSTEM_TIME AS OF now() - interval '5 minutes' AS o",
             "t: as of now() - INTERVAL '5 minutes' as o",
         ),
-        ("SELECT * FROM t FOR SYSTEM_TIME FROM a() TO b() + interval '1 day' x", "t: from a() to b() + INTERVAL '1 day' as x"),
+        (
+            "SELECT * FROM t FOR SYSTEM_TIME FROM a() TO b() + interval '1 day' x",
+            "t: from a() to b() + INTERVAL '1 day' as x",
+        ),
         ("SELECT * FROM t FOR SYSTEM_TIME FROM @SEQ:1 TO @SEQ:2", "t: from #1 to #2"),
-        ("SELECT * FROM t FOR SYSTEM_TIME FROM (SELECT min(x) FROM y) TO '2026-01-01'", "t: from (SELECT min(x) FROM y) to '2026-01-01'"),
-        ("SELECT * FROM t FOR SYSTEM_TIME BETWEEN '2025-01-01' AND now() WHERE b AND c", "t: between '2025-01-01' and now()"),
+        (
+            "SELECT * FROM t FOR SYSTEM_TIME FROM (SELECT min(x) FROM y) TO '2026-01-01'",
+            "t: from (SELECT min(x) FROM y) to '2026-01-01'",
+        ),
+        (
+            "SELECT * FROM t FOR SYSTEM_TIME BETWEEN '2025-01-01' AND now() WHERE b AND c",
+            "t: between '2025-01-01' and now()",
+        ),
         ("SELECT * FROM t FOR SYSTEM_TIME BETWEEN @SEQ:1 AND @SEQ:$2", "t: between #1 and #$2"),
         ("SELECT * FROM t FOR SYSTEM_TIME CONTAINED IN ('2025-01-01', $2) o", "t: in '2025-01-01', $2 as o"),
         ("SELECT * FROM t FOR SYSTEM_TIME CONTAINED IN (@SEQ:1, @SEQ:9)", "t: in #1, #9"),
@@ -235,7 +245,10 @@ fn commands_are_read() {
     assert_eq!(shown("SET a.b TO x, 'y', -3"), "Set { local: false, name: \"a.b\", value: Some(\"x, y, -3\") }");
     assert_eq!(shown("SET LOCAL x = DEFAULT"), "Set { local: true, name: \"x\", value: None }");
     assert_eq!(shown("SET TIME ZONE 'UTC'"), "Set { local: false, name: \"timezone\", value: Some(\"UTC\") }");
-    assert_eq!(shown("SET driftdb.system_time = @SEQ:5"), "Set { local: false, name: \"driftdb.system_time\", value: Some(\"@SEQ:5\") }");
+    assert_eq!(
+        shown("SET driftdb.system_time = @SEQ:5"),
+        "Set { local: false, name: \"driftdb.system_time\", value: Some(\"@SEQ:5\") }"
+    );
     assert_eq!(shown("RESET ALL"), "ResetAll");
     assert_eq!(shown("rollback work to savepoint \"A\""), "RollbackTo(\"A\")");
     assert_eq!(shown("ABORT"), "Rollback { chain: false }");
@@ -243,7 +256,9 @@ fn commands_are_read() {
     assert_eq!(shown("DEALLOCATE PREPARE ALL"), "Deallocate(None)");
     assert!(shown("copy pgbench_accounts from stdin with (freeze on)").contains("from_stdin: true"));
     assert!(shown("COPY t (a, b) TO STDOUT WITH CSV HEADER DELIMITER ';' NULL 'x'").contains("Yes"));
-    assert!(shown("truncate pgbench_accounts, pgbench_branches, pgbench_history, pgbench_tellers").contains("Truncate"));
+    assert!(
+        shown("truncate pgbench_accounts, pgbench_branches, pgbench_history, pgbench_tellers").contains("Truncate")
+    );
     assert!(shown("drop table if exists pgbench_accounts, pgbench_branches").contains("if_exists: true"));
     assert!(shown("vacuum analyze pgbench_branches").contains("VACUUM"));
 }
@@ -252,7 +267,10 @@ fn commands_are_read() {
 fn the_highest_parameter_is_known() {
     assert_eq!(one("SELECT $3, $1").parameters(), 3);
     assert_eq!(one("SELECT * FROM t FOR SYSTEM_TIME AS OF $2").parameters(), 2);
-    assert_eq!(one("INSERT INTO t VALUES ($1, DEFAULT) ON CONFLICT (a) DO UPDATE SET b = $4 RETURNING $5").parameters(), 5);
+    assert_eq!(
+        one("INSERT INTO t VALUES ($1, DEFAULT) ON CONFLICT (a) DO UPDATE SET b = $4 RETURNING $5").parameters(),
+        5
+    );
     assert_eq!(one("EXPLAIN SELECT $2").parameters(), 2);
     assert_eq!(one("UPDATE t SET a = $1 FROM u WHERE u.b = $2").parameters(), 2);
 }

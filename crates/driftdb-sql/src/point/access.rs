@@ -65,10 +65,8 @@ pub(crate) fn find_access(table: &TableSchema, filter: &Scalar) -> Option<Access
         offer(weight + 1, Access::RowRange(range));
     }
     for index in &table.indexes {
-        if let Some((weight, range)) = range(table, &index.columns, &conditions) {
-            if weight >= 2 {
-                offer(weight, Access::IndexRange { index: index.id, range });
-            }
+        if let Some((weight @ 2.., range)) = range(table, &index.columns, &conditions) {
+            offer(weight, Access::IndexRange { index: index.id, range });
         }
     }
     best.map(|(_, access)| access)
@@ -154,9 +152,15 @@ impl Key {
             return Ok(Fixed::Nothing);
         }
         Ok(match (self.data_type.without_modifiers(), value) {
-            (DataType::Int2, Value::Int4(value)) => i16::try_from(value).map_or(Fixed::Nothing, |v| Fixed::Value(Value::Int2(v))),
-            (DataType::Int2, Value::Int8(value)) => i16::try_from(value).map_or(Fixed::Nothing, |v| Fixed::Value(Value::Int2(v))),
-            (DataType::Int4, Value::Int8(value)) => i32::try_from(value).map_or(Fixed::Nothing, |v| Fixed::Value(Value::Int4(v))),
+            (DataType::Int2, Value::Int4(value)) => {
+                i16::try_from(value).map_or(Fixed::Nothing, |v| Fixed::Value(Value::Int2(v)))
+            }
+            (DataType::Int2, Value::Int8(value)) => {
+                i16::try_from(value).map_or(Fixed::Nothing, |v| Fixed::Value(Value::Int2(v)))
+            }
+            (DataType::Int4, Value::Int8(value)) => {
+                i32::try_from(value).map_or(Fixed::Nothing, |v| Fixed::Value(Value::Int4(v)))
+            }
             (DataType::Int4, Value::Int2(value)) => Fixed::Value(Value::Int4(i32::from(value))),
             (DataType::Int8, Value::Int2(value)) => Fixed::Value(Value::Int8(i64::from(value))),
             (DataType::Int8, Value::Int4(value)) => Fixed::Value(Value::Int8(i64::from(value))),

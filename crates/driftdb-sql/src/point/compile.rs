@@ -143,7 +143,13 @@ impl<'a> Compiler<'a> {
             Expr::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref())
             }
-            Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type: to, array: false, format: None } => {
+            Expr::Cast {
+                kind: CastKind::Cast | CastKind::DoubleColon,
+                expr,
+                data_type: to,
+                array: false,
+                format: None,
+            } => {
                 let to = data_type(to).ok()?;
                 self.cast(expr, to)
             }
@@ -190,7 +196,8 @@ impl<'a> Compiler<'a> {
     }
 
     fn interval(&self, interval: &ast::Interval) -> Option<Typed> {
-        let ast::Interval { value, leading_field, leading_precision, last_field, fractional_seconds_precision } = interval;
+        let ast::Interval { value, leading_field, leading_precision, last_field, fractional_seconds_precision } =
+            interval;
         let plain = leading_field.is_none()
             && leading_precision.is_none()
             && last_field.is_none()
@@ -279,9 +286,8 @@ impl<'a> Compiler<'a> {
             Op::StringConcat => {
                 let (left, right) = (self.compile(left)?, self.compile(right)?);
                 // char(n) loses its blanks in ||, other types are turned to text: the general path does both.
-                let plain = |typed: &Typed| {
-                    matches!(typed.data_type, None | Some(DataType::Text | DataType::Varchar(_)))
-                };
+                let plain =
+                    |typed: &Typed| matches!(typed.data_type, None | Some(DataType::Text | DataType::Varchar(_)));
                 if !plain(&left) || !plain(&right) || (left.data_type.is_none() && right.data_type.is_none()) {
                     return None;
                 }
@@ -453,7 +459,9 @@ impl<'a> Compiler<'a> {
         let now = || Scalar::TransactionTime;
         let none = arguments.is_empty();
         match name {
-            "current_timestamp" if none && without_parentheses => return Some(Typed::new(now(), DataType::TimestampTz)),
+            "current_timestamp" if none && without_parentheses => {
+                return Some(Typed::new(now(), DataType::TimestampTz));
+            }
             "now" | "transaction_timestamp" if none && !without_parentheses => {
                 return Some(Typed::new(now(), DataType::TimestampTz));
             }
@@ -488,7 +496,11 @@ impl<'a> Compiler<'a> {
                 let mut scalars = Vec::with_capacity(2);
                 for argument in arguments {
                     are_comparable(to, argument.data_type.unwrap_or(to)).then_some(())?;
-                    scalars.push(if argument.data_type.is_none() { self.settle(argument, to)? } else { argument.scalar });
+                    scalars.push(if argument.data_type.is_none() {
+                        self.settle(argument, to)?
+                    } else {
+                        argument.scalar
+                    });
                 }
                 Some(Typed::new(Scalar::Call(Function::NullIf, scalars), to))
             }
@@ -496,7 +508,8 @@ impl<'a> Compiler<'a> {
                 let to = known.filter(DataType::is_number)?;
                 Some(Typed::new(Scalar::Call(Function::Abs, vec![arguments.into_iter().next()?.scalar]), to))
             }
-            "lower" | "upper" | "length" | "char_length" if arguments.len() == 1 && matches!(known, Some(DataType::Text | DataType::Varchar(_))) =>
+            "lower" | "upper" | "length" | "char_length"
+                if arguments.len() == 1 && matches!(known, Some(DataType::Text | DataType::Varchar(_))) =>
             {
                 let (function, to) = match name {
                     "lower" => (Function::Lower, DataType::Text),
@@ -513,9 +526,9 @@ impl<'a> Compiler<'a> {
 /// The text of a string literal of any spelling.
 fn string(literal: &Literal) -> Option<&str> {
     match literal {
-        Literal::SingleQuotedString(text) | Literal::EscapedStringLiteral(text) | Literal::UnicodeStringLiteral(text) => {
-            Some(text)
-        }
+        Literal::SingleQuotedString(text)
+        | Literal::EscapedStringLiteral(text)
+        | Literal::UnicodeStringLiteral(text) => Some(text),
         Literal::DollarQuotedString(text) => Some(&text.value),
         _ => None,
     }
@@ -618,9 +631,7 @@ fn named(expr: &Expr) -> Option<String> {
             Some(ObjectNamePart::Identifier(name)) => Some(name_of(name)),
             _ => None,
         },
-        Expr::Case { else_result, .. } => {
-            else_result.as_deref().and_then(named).or_else(|| Some("case".to_owned()))
-        }
+        Expr::Case { else_result, .. } => else_result.as_deref().and_then(named).or_else(|| Some("case".to_owned())),
         _ => None,
     }
 }

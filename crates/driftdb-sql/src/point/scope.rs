@@ -53,7 +53,8 @@ impl Scope {
             _ => return None,
         };
         let fits = |column: &ScopeColumn| {
-            column.name == name && qualifier.as_ref().is_none_or(|qualifier| column.qualifier.as_ref() == Some(qualifier))
+            column.name == name
+                && qualifier.as_ref().is_none_or(|qualifier| column.qualifier.as_ref() == Some(qualifier))
         };
         let mut found = self
             .columns

@@ -9,9 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use driftdb_engine::{Cancel, TxnReader, TxnScan};
 use driftdb_store::{ReadPoint, Scan, StoreView};
-use driftdb_types::{
-    ColumnId, CommitSeq, DataType, Result, RowDecoder, TableSchema, TimeZone, TreeId, Value,
-};
+use driftdb_types::{ColumnId, CommitSeq, DataType, Result, RowDecoder, TableSchema, TimeZone, TreeId, Value};
 
 use super::access::{Access, Target, find_access};
 use super::compile::{Compiler, ParamTypes, output_name};
@@ -85,14 +83,10 @@ impl PointSelect {
             }
             None => exec.system_time,
         };
-        if let Some(seq) = at {
-            let catalog = exec.engine.catalog_at(exec.txn.view(), seq)?;
-            let same = |then: &Arc<TableSchema>| {
-                then.id == compiled.table.id && then.version == compiled.table.version
-            };
-            if !catalog.table(&compiled.table.name).is_some_and(same) {
-                return Ok(None);
-            }
+        if let Some(seq) = at
+            && !is_as_of(exec, &compiled.table, seq)?
+        {
+            return Ok(None);
         }
         let source = match at {
             None => Source::Now(exec.txn.reader()),
@@ -115,9 +109,9 @@ impl PointSelect {
             Some(Target::Range(range)) => {
                 let tree = compiled.access.index().unwrap_or(compiled.table.id);
                 let entries = match &source {
-                    Source::Now(reader) => Entries::Now(reader.scan(tree, &range, false)?),
+                    Source::Now(reader) => Entries::Now(Box::new(reader.scan(tree, &range, false)?)),
                     Source::Then(view, seq) => {
-                        Entries::Then(view.scan(tree, &range, ReadPoint::AsOf(*seq), false)?)
+                        Entries::Then(Box::new(view.scan(tree, &range, ReadPoint::AsOf(*seq), false)?))
                     }
                 };
                 let rows = RangeRows {
@@ -176,8 +170,8 @@ impl Source {
 }
 
 enum Entries {
-    Now(TxnScan),
-    Then(Scan),
+    Now(Box<TxnScan>),
+    Then(Box<Scan>),
 }
 
 impl Entries {
@@ -294,6 +288,23 @@ fn star(scope: &Scope, qualifier: Option<&str>, scalars: &mut Vec<Scalar>, colum
     }
 }
 
+/// Whether the table had this very definition at that commit.
+fn is_as_of(exec: &Exec<'_>, table: &TableSchema, seq: CommitSeq) -> Result<bool> {
+    let catalog = exec.engine.catalog_at(exec.txn.view(), seq)?;
+    Ok(catalog.table(&table.name).is_some_and(|then| then.id == table.id && then.version == table.version))
+}
+
+/// The read point, if it is known before the statement runs. `None`: the general path is to say what is wrong with it.
+fn known_point(exec: &Exec<'_>, as_of: Option<&(Scalar, bool)>) -> Option<Option<CommitSeq>> {
+    match as_of {
+        None => Some(exec.system_time),
+        Some((Scalar::Const(value), is_seq)) => {
+            system_time::resolve(exec.engine, exec.txn.view(), value, *is_seq, exec.time_zone()).ok().map(Some)
+        }
+        Some(_) => Some(None),
+    }
+}
+
 fn compile(exec: &Exec<'_>, query: &Query, types: &[Option<DataType>]) -> Option<Compiled> {
     let (select, relation) = single_table(query)?;
     let TableFactor::Table { name, alias, args: None, version, .. } = relation else { return None };
@@ -320,6 +331,11 @@ fn compile(exec: &Exec<'_>, query: &Query, types: &[Option<DataType>]) -> Option
         }
     };
     let params = compiler.params.resolved();
+    if let Some(seq) = known_point(exec, as_of.as_ref())?
+        && !is_as_of(exec, table, seq).ok()?
+    {
+        return None;
+    }
     let mut used = Vec::new();
     for scalar in output.iter_mut().chain([&mut filter]) {
         scalar.compact(&mut used);
@@ -327,14 +343,5 @@ fn compile(exec: &Exec<'_>, query: &Query, types: &[Option<DataType>]) -> Option
     let ids: Vec<ColumnId> =
         used.iter().map(|position| u16::try_from(*position).map(ColumnId)).collect::<Result<_, _>>().ok()?;
     let decoder = RowDecoder::new(table, &ids).ok()?;
-    Some(Compiled {
-        table: Arc::clone(table),
-        access,
-        decoder,
-        filter,
-        output,
-        columns: columns.into(),
-        params,
-        as_of,
-    })
+    Some(Compiled { table: Arc::clone(table), access, decoder, filter, output, columns: columns.into(), params, as_of })
 }

@@ -34,7 +34,11 @@ fn table() -> TableSchema {
             column(8, "b", DataType::Bool),
             column(9, "z", DataType::TimestampTz),
         ],
-        primary_key: Some(PrimaryKey { name: "t_pkey".to_owned(), columns: vec![ColumnId(0), ColumnId(5)], index: None }),
+        primary_key: Some(PrimaryKey {
+            name: "t_pkey".to_owned(),
+            columns: vec![ColumnId(0), ColumnId(5)],
+            index: None,
+        }),
         indexes: vec![IndexSchema {
             id: TreeId(101),
             name: "t_l".to_owned(),
@@ -77,7 +81,10 @@ fn value(text: &str) -> Value {
     match eval(text) {
         Some(Ok((value, data_type))) => {
             let plain = value.data_type();
-            assert!(plain.is_none_or(|plain| plain == data_type.without_modifiers() || data_type.is_text()), "{text}: {plain:?} is not {data_type:?}");
+            assert!(
+                plain.is_none_or(|plain| plain == data_type.without_modifiers() || data_type.is_text()),
+                "{text}: {plain:?} is not {data_type:?}"
+            );
             value
         }
         other => panic!("{text}: {other:?}"),
@@ -166,10 +173,36 @@ fn literals_take_the_type_of_what_they_meet() {
 #[test]
 fn what_is_not_covered_is_left_to_the_general_path() {
     for text in [
-        "nope", "t.nope", "u.i", "i = 'x'", "d = 'today'", "c = 'x'", "c || 'x'", "i || 'x'", "f % 2", "f + '1e400'",
-        "i = t", "b + 1", "random()", "i LIKE 'x'", "(SELECT 1)", "sum(i)", "i = ANY (ARRAY[1])", "n = f", "'a' || 'b'",
-        "$1 = $2", "upper(i)", "interval '1 day' * 2", "z + interval '1 day'", "localtime", "i IS NOT DISTINCT FROM t",
-        "CASE WHEN 1 THEN 2 END", "CASE WHEN b THEN 1 ELSE 'x' END", "i::uuid", "coalesce(i, t)", "i AND b",
+        "nope",
+        "t.nope",
+        "u.i",
+        "i = 'x'",
+        "d = 'today'",
+        "c = 'x'",
+        "c || 'x'",
+        "i || 'x'",
+        "f % 2",
+        "f + '1e400'",
+        "i = t",
+        "b + 1",
+        "random()",
+        "i LIKE 'x'",
+        "(SELECT 1)",
+        "sum(i)",
+        "i = ANY (ARRAY[1])",
+        "n = f",
+        "'a' || 'b'",
+        "$1 = $2",
+        "upper(i)",
+        "interval '1 day' * 2",
+        "z + interval '1 day'",
+        "localtime",
+        "i IS NOT DISTINCT FROM t",
+        "CASE WHEN 1 THEN 2 END",
+        "CASE WHEN b THEN 1 ELSE 'x' END",
+        "i::uuid",
+        "coalesce(i, t)",
+        "i AND b",
     ] {
         assert_eq!(eval(text), None, "{text}");
     }
@@ -244,9 +277,18 @@ fn assignment_casts_are_postgresqls() {
 #[test]
 fn results_are_named_as_in_postgresql() {
     for (text, name) in [
-        ("a", "a"), ("x.\"B\"", "B"), ("1 + a", "?column?"), ("a::int", "a"), ("1::int", "int4"), ("now()", "now"),
-        ("CASE WHEN a THEN b END", "case"), ("CASE WHEN a THEN 1 ELSE b END", "b"), ("coalesce(a, 1)", "coalesce"),
-        ("(a)", "a"), ("DATE '2026-01-01'", "date"), ("current_timestamp", "current_timestamp"),
+        ("a", "a"),
+        ("x.\"B\"", "B"),
+        ("1 + a", "?column?"),
+        ("a::int", "a"),
+        ("1::int", "int4"),
+        ("now()", "now"),
+        ("CASE WHEN a THEN b END", "case"),
+        ("CASE WHEN a THEN 1 ELSE b END", "b"),
+        ("coalesce(a, 1)", "coalesce"),
+        ("(a)", "a"),
+        ("DATE '2026-01-01'", "date"),
+        ("current_timestamp", "current_timestamp"),
     ] {
         assert_eq!(output_name(&parse_expression(text).unwrap()), name, "{text}");
     }

@@ -83,10 +83,13 @@ impl Session {
 
     /// The read point of statements without a clause of their own.
     pub(super) fn system_time(&mut self) -> Result<Option<CommitSeq>> {
-        let text = self.settings.get("driftdb.system_time").unwrap_or_default();
+        if self.settings.raw("driftdb.system_time").is_empty() {
+            return Ok(self.ensure_transaction()?.as_of);
+        }
+        let text = self.settings.raw("driftdb.system_time").to_owned();
         let tz = self.settings.time_zone().clone();
         let active = self.ensure_transaction()?;
-        if text.is_empty() || active.as_of.is_some() {
+        if active.as_of.is_some() {
             return Ok(active.as_of);
         }
         if !active.txn.has_begun() {

@@ -66,8 +66,11 @@ impl CopyIn {
     /// The client broke off: fails the transaction and gives the error to answer with.
     pub fn fail(self, session: &mut Session, message: &str) -> Error {
         session.fail_transaction();
-        Error::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {message}"))
-            .detail(format!("COPY {}, line {}", self.table.name, self.rows + 1))
+        Error::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {message}")).detail(format!(
+            "COPY {}, line {}",
+            self.table.name,
+            self.rows + 1
+        ))
     }
 
     /// Says in which table and line.

@@ -113,10 +113,12 @@ impl Session {
     pub(super) fn exec<'a>(&'a mut self, params: &'a [Value]) -> Result<Exec<'a>> {
         let system_time = self.system_time()?;
         let statement_us = self.now_us();
+        let lock_timeout = self.settings.limit("lock_timeout");
         let State::Active(active) = &mut self.state else {
             return Err(Error::internal("a statement runs outside of a transaction"));
         };
         let Active { txn, began_us, .. } = active.as_mut();
+        txn.set_lock_timeout(lock_timeout);
         Ok(Exec {
             txn,
             engine: &self.db.shared.engine,
@@ -242,13 +244,15 @@ fn run_planned(exec: &mut Exec<'_>, statement: &Statement, kind: &Kind, planned:
         Plan::Command => Err(Error::internal("a command was planned as a query").into()),
         Plan::Point(point) => match point.run(exec)? {
             Some(rows) => Ok(Outcome::Rows(rows)),
-            // The past has another definition of the table.
             None => {
                 let Kind::Query(query) = kind else {
                     return Err(Error::internal("a point plan of something else than a query").into());
                 };
                 let types: Vec<_> = planned.params.iter().copied().map(Some).collect();
                 let general = query::plan_query(&exec.context(), &query.query, &types)?;
+                if !super::plan::same_shape(Some(&general.columns), planned.columns.as_ref()) {
+                    return Err(super::plan::changed_shape().into());
+                }
                 Ok(Outcome::Rows(query::run_query(&exec.context(), &general, exec.params)?))
             }
         },

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use driftdb_engine::{Cancel, CommitMeta, Isolation, Savepoint, Transaction, TxnOptions};
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value};
 
-pub use self::plan::Prepared;
 pub(crate) use self::execute::{Exec, Run};
-pub use self::simple::SimpleQuery;
+pub use self::plan::Prepared;
 use self::prepared_sql::NamedStatement;
+pub use self::simple::SimpleQuery;
 use crate::database::{Database, SessionOptions};
 use crate::outcome::{Notice, Outcome, Severity, TransactionStatus};
 use crate::parse::{self, Statement};
@@ -52,7 +52,11 @@ enum State {
     Idle,
     Active(Box<Active>),
     /// A statement failed. What is kept is the transaction a savepoint can go back into.
-    Failed { block: bool, settings_before: Arc<Settings>, kept: Option<Box<Active>> },
+    Failed {
+        block: bool,
+        settings_before: Arc<Settings>,
+        kept: Option<Box<Active>>,
+    },
 }
 
 /// One client's session. Not shared: a connection owns it.
@@ -166,7 +170,7 @@ impl Session {
 
     /// Runs a prepared statement. A failure fails the transaction.
     pub fn execute(&mut self, prepared: &Prepared, params: Vec<Value>) -> Result<Outcome> {
-        self.cancel.reset();
+        self.start_timing();
         let outcome = self.execute_prepared(prepared, &params);
         self.failing(outcome)
     }
@@ -272,12 +276,20 @@ impl Session {
         result
     }
 
+    /// A statement begins: what ended the last one is over, and its time limit starts.
+    fn start_timing(&self) {
+        self.cancel.reset();
+        if let Some(limit) = self.settings.limit("statement_timeout") {
+            self.cancel.set_timeout(Some(limit));
+        }
+    }
+
     fn now_us(&self) -> i64 {
         self.db.shared.engine.env().clock.now_us()
     }
 
     fn commit_meta(&self) -> CommitMeta {
-        let text = |name: &str| self.settings.get(name).filter(|text| !text.is_empty());
+        let text = |name: &'static str| Some(self.settings.raw(name).to_owned()).filter(|text| !text.is_empty());
         CommitMeta {
             user: self.user.to_string(),
             application: text("application_name").unwrap_or_default(),
@@ -289,8 +301,8 @@ impl Session {
     /// The transaction in progress, begun now if there is none. 25P02 in a failed one.
     fn ensure_transaction(&mut self) -> Result<&mut Active> {
         if let State::Idle = self.state {
-            let repeatable = self.settings.get("default_transaction_isolation").as_deref() == Some("repeatable read");
-            let read_only = self.settings.get("default_transaction_read_only").as_deref() == Some("on");
+            let repeatable = self.settings.raw("default_transaction_isolation") == "repeatable read";
+            let read_only = self.settings.raw("default_transaction_read_only") == "on";
             let isolation = if repeatable { Isolation::RepeatableRead } else { Isolation::ReadCommitted };
             self.start(TxnOptions { isolation, read_only }, false);
         }

@@ -7,8 +7,8 @@ use driftdb_engine::Catalog;
 use driftdb_types::{DataType, Error, Result, SqlState};
 use parking_lot::Mutex;
 
-use super::execute::Exec;
 use super::Session;
+use super::execute::Exec;
 use crate::dml::{DeletePlan, InsertPlan, LockingPlan, UpdatePlan};
 use crate::outcome::ResultColumn;
 use crate::parse::{ExplainStatement, Kind, Statement};
@@ -20,11 +20,11 @@ pub(crate) enum Plan {
     /// As it stands: there is nothing to prepare.
     Command,
     Point(PointSelect),
-    Query(PlannedQuery),
-    Locking(LockingPlan),
-    Insert(InsertPlan),
-    Update(UpdatePlan),
-    Delete(DeletePlan),
+    Query(Box<PlannedQuery>),
+    Locking(Box<LockingPlan>),
+    Insert(Box<InsertPlan>),
+    Update(Box<UpdatePlan>),
+    Delete(Box<DeletePlan>),
     Explain(Box<Planned>),
 }
 
@@ -115,17 +115,29 @@ impl Prepared {
         let types: Vec<Option<DataType>> = self.inner.params.iter().copied().map(Some).collect();
         let types = if types.is_empty() { self.inner.types.clone() } else { types };
         let anew = Arc::new(plan(exec, &self.inner.statement, &types)?);
-        let shape = |columns: &Option<Arc<[ResultColumn]>>| {
-            columns.as_ref().map(|columns| {
-                columns.iter().map(|column| (column.name.clone(), column.data_type)).collect::<Vec<_>>()
-            })
-        };
-        if shape(&anew.columns) != shape(&self.inner.columns) {
-            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+        if !same_shape(anew.columns.as_ref(), self.inner.columns.as_ref()) {
+            return Err(changed_shape());
         }
         *self.inner.planned.lock() = Arc::clone(&anew);
         Ok(anew)
     }
+}
+
+/// Whether two results look alike to a client.
+pub(super) fn same_shape(left: Option<&Arc<[ResultColumn]>>, right: Option<&Arc<[ResultColumn]>>) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => {
+            let shape = |column: &ResultColumn| (column.name.clone(), column.data_type);
+            left.iter().map(shape).eq(right.iter().map(shape))
+        }
+        _ => false,
+    }
+}
+
+/// The error of a statement whose result is no longer what was described.
+pub(super) fn changed_shape() -> Error {
+    Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
 }
 
 /// Plans a statement on the catalog of `exec`.
@@ -142,26 +154,26 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
     let (params, columns, plan) = match kind {
         Kind::Query(query) if query.lock.is_some() => {
             let plan = LockingPlan::new(exec, statement.source(), query, &types)?;
-            (plan.params(), Some(plan.columns()), Plan::Locking(plan))
+            (plan.params(), Some(plan.columns()), Plan::Locking(Box::new(plan)))
         }
         Kind::Query(query) => match PointSelect::compile(exec, query, &types)? {
             Some(point) => (point.params(), Some(point.columns()), Plan::Point(point)),
             None => {
                 let planned = query::plan_query(&exec.context(), &query.query, &types)?;
-                (planned.params.clone(), Some(Arc::clone(&planned.columns)), Plan::Query(planned))
+                (planned.params.clone(), Some(Arc::clone(&planned.columns)), Plan::Query(Box::new(planned)))
             }
         },
         Kind::Insert(insert) => {
             let plan = InsertPlan::new(exec, statement.source(), insert, &types)?;
-            (plan.params(), plan.columns(), Plan::Insert(plan))
+            (plan.params(), plan.columns(), Plan::Insert(Box::new(plan)))
         }
         Kind::Update(update) => {
             let plan = UpdatePlan::new(exec, statement.source(), update, &types)?;
-            (plan.params(), plan.columns(), Plan::Update(plan))
+            (plan.params(), plan.columns(), Plan::Update(Box::new(plan)))
         }
         Kind::Delete(delete) => {
             let plan = DeletePlan::new(exec, statement.source(), delete, &types)?;
-            (plan.params(), plan.columns(), Plan::Delete(plan))
+            (plan.params(), plan.columns(), Plan::Delete(Box::new(plan)))
         }
         Kind::Explain(explain) => {
             let ExplainStatement { options: _, statement: inner } = explain.as_ref();
@@ -175,12 +187,7 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
 }
 
 impl Session {
-    pub(super) fn prepare_statement(
-        &mut self,
-        statement: &Statement,
-        types: &[Option<DataType>],
-    ) -> Result<Prepared> {
-        self.cancel.reset();
+    pub(super) fn prepare_statement(&mut self, statement: &Statement, types: &[Option<DataType>]) -> Result<Prepared> {
         let catalog_only = !matches!(
             statement.kind(),
             Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Explain(_)

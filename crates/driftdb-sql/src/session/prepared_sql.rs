@@ -59,11 +59,7 @@ impl Session {
     }
 
     /// Evaluates the arguments and runs the statement.
-    pub(super) fn execute_named(
-        &mut self,
-        name: &str,
-        arguments: &[Expr],
-    ) -> Result<Outcome> {
+    pub(super) fn execute_named(&mut self, name: &str, arguments: &[Expr]) -> Result<Outcome> {
         let prepared = self.named(name)?;
         let wanted = prepared.params().to_vec();
         if wanted.len() != arguments.len() {

@@ -28,11 +28,11 @@ impl Session {
         let mut settings = self.settings.as_ref().clone();
         settings.set(name, value)?;
         let before = std::mem::replace(&mut self.settings, Arc::new(settings));
-        if name.eq_ignore_ascii_case("driftdb.system_time") {
-            if let Err(error) = self.system_time() {
-                self.settings = before;
-                return Err(error);
-            }
+        if name.eq_ignore_ascii_case("driftdb.system_time")
+            && let Err(error) = self.system_time()
+        {
+            self.settings = before;
+            return Err(error);
         }
         if !local {
             let mut lasting = self.lasting.as_ref().clone();
@@ -147,11 +147,11 @@ impl Session {
 
     pub(super) fn discard(&mut self, tag: &'static str) -> Result<Outcome> {
         if tag == "DISCARD ALL" {
-            if let State::Active(active) = &self.state {
-                if active.block {
-                    let message = "DISCARD ALL cannot run inside a transaction block";
-                    return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
-                }
+            if let State::Active(active) = &self.state
+                && active.block
+            {
+                let message = "DISCARD ALL cannot run inside a transaction block";
+                return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
             }
             self.reset_all()?;
             self.statements.clear();

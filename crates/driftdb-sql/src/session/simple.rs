@@ -65,7 +65,7 @@ impl SimpleQuery {
             session.end_implicit(false)?;
             return Ok(None);
         }
-        session.cancel.reset();
+        session.start_timing();
         let mut outcome = session.run_statement(&statement)?;
         let last = self.statements.is_empty();
         match &mut outcome {

@@ -89,10 +89,8 @@ fn a_deadlock_is_found() {
     let fixture = fixture();
     let mut session = fixture.session();
     simple(&mut session, "BEGIN; UPDATE t SET v = 1 WHERE id = 1").unwrap();
-    let other = start(
-        &fixture,
-        &["BEGIN", "UPDATE t SET v = 2 WHERE id = 2", "UPDATE t SET v = 2 WHERE id = 1", "COMMIT"],
-    );
+    let other =
+        start(&fixture, &["BEGIN", "UPDATE t SET v = 2 WHERE id = 2", "UPDATE t SET v = 2 WHERE id = 1", "COMMIT"]);
     assert!(other.recv_timeout(SOON).is_err());
     let mine = simple(&mut session, "UPDATE t SET v = 1 WHERE id = 2").map(|answer| answer.tag);
     match mine {
@@ -121,6 +119,21 @@ fn a_wait_can_be_cancelled() {
     std::thread::sleep(SOON);
     cancel.cancel();
     assert_eq!(thread.join().unwrap(), "57014");
+}
+
+#[test]
+fn a_wait_ends_at_its_time_limit() {
+    let fixture = fixture();
+    let mut session = fixture.session();
+    simple(&mut session, "BEGIN; UPDATE t SET v = 1 WHERE id = 1").unwrap();
+    for (limit, state) in [("statement_timeout", "57014"), ("lock_timeout", "55P03")] {
+        let mut waiter = fixture.session();
+        simple(&mut waiter, &format!("SET {limit} = '100ms'")).unwrap();
+        let error = simple(&mut waiter, "UPDATE t SET v = 2 WHERE id = 1").map(|_| ()).unwrap_err();
+        assert_eq!(error.state.code(), state, "{error:?}");
+        simple(&mut waiter, &format!("SET {limit} = 0")).unwrap();
+        assert_eq!(simple(&mut waiter, "UPDATE t SET v = 2 WHERE id = 2").unwrap().tag, "UPDATE 1");
+    }
 }
 
 #[test]
@@ -160,7 +173,8 @@ fn a_prepared_statement_follows_the_catalog() {
     let fixture = fixture();
     let mut session = fixture.session();
     let mut other = fixture.session();
-    simple(&mut session, "PREPARE one AS SELECT v FROM t WHERE id = $1; PREPARE star AS SELECT * FROM t WHERE id = $1").unwrap();
+    simple(&mut session, "PREPARE one AS SELECT v FROM t WHERE id = $1; PREPARE star AS SELECT * FROM t WHERE id = $1")
+        .unwrap();
     assert_eq!(simple(&mut session, "EXECUTE one(1)").unwrap().rows, ["0"]);
     simple(&mut other, "ALTER TABLE t DROP COLUMN tag; ALTER TABLE t ADD COLUMN w int DEFAULT 5").unwrap();
     simple(&mut other, "UPDATE t SET v = 4 WHERE id = 1").unwrap();

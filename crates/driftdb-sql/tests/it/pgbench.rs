@@ -100,10 +100,9 @@ fn all_three_protocols_agree() {
         for ((sql, prepared), parameters) in TRANSACTION.iter().zip(&prepared).zip(parameters(n)) {
             match n % 3 {
                 0 => {
-                    let sql = parameters
-                        .iter()
-                        .enumerate()
-                        .fold((*sql).to_owned(), |sql, (position, value)| sql.replace(&format!("${}", position + 1), value));
+                    let sql = parameters.iter().enumerate().fold((*sql).to_owned(), |sql, (position, value)| {
+                        sql.replace(&format!("${}", position + 1), value)
+                    });
                     simple(&mut session, &sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
                 }
                 1 => {
@@ -141,9 +140,18 @@ fn its_statements_are_point_plans() {
     let mut session = fixture.session();
     initialise(&mut session);
     for (sql, plan) in [
-        ("UPDATE pgbench_accounts SET abalance = abalance + 5 WHERE aid = 7", "Point Update on pgbench_accounts using pgbench_accounts_pkey"),
-        ("SELECT abalance FROM pgbench_accounts WHERE aid = 7", "Point Select on pgbench_accounts using pgbench_accounts_pkey"),
-        ("UPDATE pgbench_tellers SET tbalance = tbalance + -5 WHERE tid = 7", "Point Update on pgbench_tellers using pgbench_tellers_pkey"),
+        (
+            "UPDATE pgbench_accounts SET abalance = abalance + 5 WHERE aid = 7",
+            "Point Update on pgbench_accounts using pgbench_accounts_pkey",
+        ),
+        (
+            "SELECT abalance FROM pgbench_accounts WHERE aid = 7",
+            "Point Select on pgbench_accounts using pgbench_accounts_pkey",
+        ),
+        (
+            "UPDATE pgbench_tellers SET tbalance = tbalance + -5 WHERE tid = 7",
+            "Point Update on pgbench_tellers using pgbench_tellers_pkey",
+        ),
     ] {
         assert_eq!(simple(&mut session, &format!("EXPLAIN {sql}")).unwrap().rows, [plan]);
     }

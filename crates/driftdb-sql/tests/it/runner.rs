@@ -237,8 +237,7 @@ pub(crate) fn run(name: &str, text: &str) {
 }
 
 fn check(place: &str, sql: &str, session: &mut Session, answer: Result<Answer, Error>, expected: Expected) {
-    let notices: Vec<String> =
-        session.take_notices().iter().map(|notice| notice.state.code().to_owned()).collect();
+    let notices: Vec<String> = session.take_notices().iter().map(|notice| notice.state.code().to_owned()).collect();
     match (answer, expected) {
         (Ok(_), Expected::Ok { notice }) => {
             if let Some(wanted) = notice {
@@ -270,7 +269,8 @@ fn check(place: &str, sql: &str, session: &mut Session, answer: Result<Answer, E
         }
         (Err(error), Expected::Error { state, text }) => {
             assert_eq!(error.state.code(), state, "{place}: {error:?}\n{sql}");
-            let all = format!("{} {} {}", error.message, error.detail.unwrap_or_default(), error.hint.unwrap_or_default());
+            let all =
+                format!("{} {} {}", error.message, error.detail.unwrap_or_default(), error.hint.unwrap_or_default());
             assert!(all.contains(&text), "{place}: {all:?} does not contain {text:?}\n{sql}");
         }
         (Err(error), _) => panic!("{place}: {error:?}\n{sql}"),
