@@ -57,7 +57,9 @@ pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
         diagnosis.damage(&format!("{error:#}"));
     }
     check_store(env, data, &mut diagnosis);
-    check_log(env, data, &mut diagnosis);
+    // Where the checkpoint cannot be read, the store's findings say so, and the log is looked at as a whole.
+    let from = driftdb_store::read_checkpoint(env, data).map_or(Lsn(0), |checkpoint| checkpoint.lsn);
+    check_log(env, data, from, &mut diagnosis);
     if diagnosis.damages == 0 {
         say!("{}: nothing wrong", data.display());
         return Ok(ExitCode::SUCCESS);
@@ -68,12 +70,17 @@ pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
 
 fn check_store(env: &Env, data: &Path, diagnosis: &mut Diagnosis) {
     for finding in driftdb_store::check(env, data, Arc::new(NoSchemas)) {
-        diagnosis.damage(&format!("{}: {}", finding.path.display(), finding.what));
+        let text = format!("{}: {}", finding.path.display(), finding.what);
+        if finding.harmless {
+            say!("note: {text}");
+        } else {
+            diagnosis.damage(&text);
+        }
     }
 }
 
-fn check_log(env: &Env, data: &Path, diagnosis: &mut Diagnosis) {
-    for finding in driftdb_log::check(env.disk.as_ref(), &data.join(LOG_DIR), Lsn(0)) {
+fn check_log(env: &Env, data: &Path, from: Lsn, diagnosis: &mut Diagnosis) {
+    for finding in driftdb_log::check(env.disk.as_ref(), &data.join(LOG_DIR), from) {
         match finding.severity {
             driftdb_log::Severity::Damage => diagnosis.damage(&finding.to_string()),
             driftdb_log::Severity::Covered => say!("{finding} (the checkpoint has it: nothing is lost)"),

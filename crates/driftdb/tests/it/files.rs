@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::server::{PASSWORD, Server, driftdb};
+use crate::server::{PASSWORD, Server, driftdb, succeed};
 
 /// The regular files that the process has open.
 fn open_files(pid: u32) -> Vec<PathBuf> {
@@ -48,8 +48,8 @@ fn every_open_file_is_inside_the_data_directory() {
     });
     let mut client = Client::connect(&server);
     client.query("CREATE TABLE t (id int PRIMARY KEY, filler text)");
-    // Some tens of megabytes, so that memtables of 4 MiB are flushed to base and history.
-    for round in 0..40 {
+    // So much that memtables of 4 MiB are flushed to base and history, and a log segment of 64 MiB is full and goes.
+    for round in 0..150 {
         let rows: Vec<String> = (0..500).map(|id| format!("({id}, '{}')", "x".repeat(1_000 + round))).collect();
         let values = rows.join(", ");
         client.query(&format!("INSERT INTO t VALUES {values} ON CONFLICT (id) DO UPDATE SET filler = excluded.filler"));
@@ -64,6 +64,11 @@ fn every_open_file_is_inside_the_data_directory() {
     assert!(seen.len() >= 3, "the watcher saw only {seen:?}");
     assert!(is_empty(&elsewhere), "files were left in the working or home directory");
     assert!(seen.iter().any(|path| path.starts_with(root.join("history"))), "no history segment was seen: {seen:?}");
+
+    // The oldest log segment is behind the checkpoint; the doctor knows that nothing is missing.
+    assert!(!root.join("log").join(format!("{:020}.log", 0)).exists(), "no log segment was removed");
+    let out = succeed(driftdb().arg("doctor").arg("--data").arg(&data));
+    assert!(out.contains("nothing wrong"), "{out}");
 }
 
 fn is_empty(directory: &Path) -> bool {
