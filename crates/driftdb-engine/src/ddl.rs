@@ -212,11 +212,10 @@ impl Transaction {
 
     /// Locks names and makes sure that nobody has them.
     fn claim_names(&mut self, names: &[String]) -> Result<()> {
-        let mut seen = HashSet::new();
         for name in names {
             self.lock_name(name)?;
             // Taken after the lock: who used it before is visible in it.
-            if !seen.insert(name) || self.newest_catalog().is_named(name) {
+            if self.newest_catalog().is_named(name) {
                 return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
             }
         }
@@ -340,6 +339,10 @@ fn check_definition(schema: &TableSchema) -> Result<()> {
             let message = format!("column \"{}\" specified more than once", column.name);
             return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
         }
+    }
+    let mut names = HashSet::new();
+    if let Some(name) = names_of(schema).find(|name| !names.insert(*name)) {
+        return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
     }
     if let Some(key) = &schema.primary_key {
         check_key_columns(schema, &key.name, &key.columns)?;

@@ -10,6 +10,11 @@
 //! until the queue is empty. (Group commit: DeWitt et al., "Implementation Techniques for Main Memory Database
 //! Systems", 1984.)
 //!
+//! *Gathering.* Who was answered a moment ago is likely to be back soon with another commit. Without care, sessions
+//! split in two halves that take turns, each waiting for the sync of the other; so the thread waits a little, a
+//! fraction of what the last sync took, for as many commits as there were sessions lately, and less long each time
+//! that was in vain. A session that is alone never waits. (The adaptive form of PostgreSQL's `commit_delay`.)
+//!
 //! *Order within a group*: everything is durable before anything is visible; catalog and view are set together; locks
 //! are released after that, so who gets one finds the commit it waited for; answers come last.
 //!
@@ -26,7 +31,7 @@ use driftdb_env::Env;
 use driftdb_log::{Log, LogError};
 use driftdb_store::{CommitBatch, Store, Write};
 use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TreeId};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::catalog::{Catalog, CatalogChange, Catalogs};
 use crate::commits::commit_key;
@@ -52,7 +57,33 @@ struct Writer {
     last: Stamp,
     /// The clock was found behind by more than the bound, and that was said.
     skewed: bool,
+    /// How long the last append took.
+    append_time: Duration,
 }
+
+/// How long, and for how many commits, the thread waits before it writes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gather {
+    /// The size of the group before.
+    last_group: usize,
+    /// How many commits are waited for; 0: none.
+    target: usize,
+    /// How often waiting was in vain lately.
+    misses: u32,
+    /// How many groups were not waited for since.
+    skipped: u32,
+}
+
+/// The share of the last append's time for which the thread waits at most.
+const GATHER_SHARE: u32 = 3;
+/// Less than this is not worth a sleep.
+const GATHER_MIN: Duration = Duration::from_micros(20);
+/// More than this is too long for who waits already.
+const GATHER_MAX: Duration = Duration::from_millis(2);
+/// After so many waits in vain the wait has become short enough.
+const MISSES_MAX: u32 = 5;
+/// After so many groups it is tried again.
+const SKIPS_MAX: u32 = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
@@ -64,6 +95,7 @@ enum Owner {
 struct Queue {
     waiting: VecDeque<(CommitRequest, Arc<Answer>)>,
     owner: Owner,
+    gather: Gather,
     /// The log before this is not needed any more.
     trim: Option<Lsn>,
     closed: bool,
@@ -164,6 +196,7 @@ impl Pipeline {
             queue: Mutex::new(Queue {
                 waiting: VecDeque::new(),
                 owner: Owner::Nobody,
+                gather: Gather::default(),
                 trim: None,
                 closed: false,
                 stop: false,
@@ -171,7 +204,7 @@ impl Pipeline {
             work: Condvar::new(),
             room: Condvar::new(),
             idle: Condvar::new(),
-            writer: Mutex::new(Writer { log: parts.log, last: parts.last, skewed: false }),
+            writer: Mutex::new(Writer { log: parts.log, last: parts.last, skewed: false, append_time: Duration::ZERO }),
             read_only: ArcSwapOption::empty(),
         }
     }
@@ -195,7 +228,11 @@ impl Pipeline {
             self.hand_over();
         } else {
             queue.waiting.push_back((request, Arc::clone(&answer)));
+            let is_complete = queue.waiting.len() == queue.gather.target;
             drop(queue);
+            if is_complete {
+                self.work.notify_one();
+            }
         }
         answer.wait()
     }
@@ -229,6 +266,7 @@ impl Pipeline {
                 self.work.wait(&mut queue);
                 continue;
             }
+            self.gather(&mut queue);
             let trim = queue.trim.take();
             let mut group = queue.take_group();
             if group.is_empty() && trim.is_none() {
@@ -236,6 +274,7 @@ impl Pipeline {
                 self.idle.notify_all();
                 continue;
             }
+            queue.gather.last_group = group.len();
             self.room.notify_all();
             drop(queue);
             if !group.is_empty() {
@@ -276,8 +315,39 @@ impl Pipeline {
             }
         } else {
             queue.owner = Owner::Thread;
+            queue.gather.last_group = 1;
             self.work.notify_one();
         }
+    }
+
+    /// Waits a little for the commits that are likely to come: as many as the last group had, and those that came
+    /// while it was written.
+    fn gather(&self, queue: &mut MutexGuard<'_, Queue>) {
+        let target = queue.gather.last_group + queue.waiting.len();
+        queue.gather.last_group = 0;
+        // The thread is the owner, so nobody else has this mutex: it is not waited for.
+        let append_time = self.writer.lock().append_time;
+        let patience = (append_time / GATHER_SHARE).min(GATHER_MAX) / (1 << queue.gather.misses);
+        if target < 2 || queue.waiting.len() >= target || queue.closed {
+            return;
+        }
+        if patience < GATHER_MIN {
+            // Not now; but the sessions may do otherwise some time later.
+            queue.gather.skipped += 1;
+            if queue.gather.skipped >= SKIPS_MAX {
+                queue.gather.skipped = 0;
+                queue.gather.misses = 0;
+            }
+            return;
+        }
+        queue.gather.target = target;
+        let timed_out = self.work.wait_for(queue, patience).timed_out();
+        queue.gather.target = 0;
+        queue.gather.misses = if timed_out && queue.waiting.len() < target {
+            (queue.gather.misses + 1).min(MISSES_MAX)
+        } else {
+            queue.gather.misses.saturating_sub(1)
+        };
     }
 
     pub(crate) fn remove_log_before(&self, before: Lsn) {
@@ -316,10 +386,12 @@ impl Pipeline {
         let mut writer = self.writer.lock();
         let stamps = self.stamp_group(&mut writer, group)?;
         let records: Vec<&RecordBuffer> = group.iter().map(|(request, _)| &request.record).collect();
+        let begun = self.env.clock.monotonic();
         let ends = match writer.log.append(&records) {
             Ok(ends) => ends,
             Err(error) => return Err(self.log_failed(&error)),
         };
+        writer.append_time = self.env.clock.monotonic().saturating_sub(begun);
         if let Some(last) = stamps.last() {
             writer.last = *last;
         }
@@ -380,7 +452,6 @@ impl Pipeline {
         writer.skewed = skewed;
     }
 
-    /// What a failed append means for this group and for the engine.
     /// How far it came is not known.
     fn write_panicked(&self) -> Error {
         let refused = Error::internal("the database is read-only since writing a commit ended in a panic")
@@ -390,6 +461,7 @@ impl Pipeline {
         refused
     }
 
+    /// What a failed append means for this group and for the engine.
     fn log_failed(&self, error: &LogError) -> Error {
         if !matches!(error, LogError::Poisoned { .. }) {
             return log_error(error);

@@ -73,7 +73,7 @@ fn run(seed: u64) {
     let mut options = options();
     options.log.segment_bytes = 16 << 10;
     options.store.compaction_fan_in = 2;
-    options.background = seed % 5 == 0;
+    options.background = seed.is_multiple_of(5);
     if options.background {
         options.store.memtable_bytes = 20_000;
     }
@@ -588,7 +588,10 @@ fn random_commits(engine: &Engine, table: &Arc<TableSchema>, seed: u64) -> Vec<(
             let key = clustered_key(table, &new).unwrap();
             let result = match below(3) {
                 0 => match txn.insert_row(table, new.clone()) {
-                    Ok(InsertOutcome::Inserted { .. }) => Ok(drop(changes.insert(key, Some(new)))),
+                    Ok(InsertOutcome::Inserted { .. }) => {
+                        changes.insert(key, Some(new));
+                        Ok(())
+                    }
                     Ok(InsertOutcome::Conflict { .. }) => Ok(()),
                     Err(error) => Err(error),
                 },
