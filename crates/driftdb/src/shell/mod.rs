@@ -142,7 +142,7 @@ impl<'a> Shell<'a> {
     /// Talks with a person: an error is shown and the talk goes on.
     fn converse(&mut self) -> Result<ExitCode> {
         say!(r"DriftDB {}: SQL ends with a semicolon, \? shows the commands, \q leaves", env!("CARGO_PKG_VERSION"));
-        let mut asker = Asker::new("driftdb")?;
+        let mut asker = Asker::new(self.env, "driftdb")?;
         loop {
             let text = match asker.ask()? {
                 Typed::Text(text) => text,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use driftdb_env::{Env, OpenOptions};
 use reedline::{
     FileBackedHistory, Prompt, PromptEditMode, PromptHistorySearch, Reedline, Signal, ValidationResult, Validator,
 };
@@ -32,11 +33,16 @@ pub(super) enum Typed {
 
 impl Asker {
     /// An editor with the history of earlier shells, where there is a home to keep it in.
-    pub(super) fn new(name: &str) -> Result<Asker> {
+    pub(super) fn new(env: &Env, name: &str) -> Result<Asker> {
         let mut editor = Reedline::create().with_validator(Box::new(Complete));
         if let Some(home) = std::env::var_os("HOME") {
             let file = PathBuf::from(home).join(".driftdb_history");
-            match FileBackedHistory::with_file(HISTORY_LINES, file.clone()) {
+            // Made here, so that it is its owner's alone: what is typed may be as secret as what is stored.
+            let made = env.disk.open(&file, OpenOptions::CREATE).map_err(|error| error.to_string());
+            let opened = made.and_then(|_| {
+                FileBackedHistory::with_file(HISTORY_LINES, file.clone()).map_err(|error| error.to_string())
+            });
+            match opened {
                 Ok(history) => editor = editor.with_history(Box::new(history)),
                 Err(error) => complain!("no history: {}: {error}", file.display()),
             }
