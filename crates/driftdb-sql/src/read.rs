@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use driftdb_engine::{Cancel, Catalog, Engine, TxnReader};
 use driftdb_store::StoreView;
-use driftdb_types::{CommitSeq, DataType, Value};
+use driftdb_types::{CommitSeq, DataType, Result, Value};
 
 use crate::query::QueryRuntime;
 use crate::settings::Settings;
@@ -21,6 +21,16 @@ pub(crate) struct ReadState {
     pub(crate) catalog: Arc<Catalog>,
     /// The session's or the transaction's read point, for each table that has no clause of its own.
     pub(crate) system_time: Option<CommitSeq>,
+}
+
+impl ReadState {
+    /// The tables that system tables and functions tell of: those of the session's read point.
+    pub(crate) fn catalog_shown(&self) -> Result<Arc<Catalog>> {
+        match self.system_time {
+            Some(seq) => self.engine.catalog_at(&self.view, seq),
+            None => Ok(Arc::clone(&self.catalog)),
+        }
+    }
 }
 
 /// Rows that a statement already holds, readable as a table of the name `name` by the queries it runs on the way.

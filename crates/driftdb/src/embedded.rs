@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use driftdb_engine::Engine;
 use driftdb_env::Env;
 use driftdb_sql::{Outcome, ResultColumn, RowStream, SessionOptions};
-use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, Value};
+use driftdb_types::{CommitSeq, Error, Result, SqlState, Value};
 
 use crate::memory;
 use crate::value::{FromValue, ToValue};
@@ -79,6 +79,15 @@ impl Database {
             Error::new(SqlState::IO_ERROR, format!("cannot make {} anew: {error}", spill_dir.display()))
         })?;
         sql_options.spill_dir = Some(spill_dir);
+        let sql = driftdb_sql::Database::new(engine.clone(), sql_options)?;
+        Ok(Database { engine, sql, options: Arc::new(options) })
+    }
+
+    /// A database on an engine that the caller has opened: with bounds of its own, or on a simulated machine. The memory
+    /// limit in `options` is that of queries, which do not spill.
+    #[doc(hidden)]
+    pub fn with_engine(engine: Engine, options: OpenOptions) -> Result<Database> {
+        let (_, sql_options) = memory::split(options.memory_limit_bytes);
         let sql = driftdb_sql::Database::new(engine.clone(), sql_options)?;
         Ok(Database { engine, sql, options: Arc::new(options) })
     }
@@ -190,9 +199,8 @@ fn perform(
     params: Vec<Value>,
     take: TakeBatch<'_>,
 ) -> Result<String> {
-    let types: Vec<Option<DataType>> = params.iter().map(Value::data_type).collect();
     let Some(statement) = session.parse_one(statement)? else { return Ok(String::new()) };
-    let prepared = session.prepare(&statement, &types)?;
+    let prepared = session.prepare_for(&statement, &params)?;
     match session.execute(&prepared, params)? {
         Outcome::Rows(stream) => drain(stream, take),
         Outcome::Command { tag } => Ok(tag),

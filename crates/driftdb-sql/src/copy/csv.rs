@@ -90,9 +90,7 @@ impl CsvScanner {
     }
 
     fn wrong_line_end(&self, message: &str) -> driftdb_types::Error {
-        bad_format(message)
-            .hint("Use quoted CSV field to represent a line end.")
-            .detail(format!("line {}", self.line))
+        bad_format(message).hint("Use quoted CSV field to represent a line end.").detail(format!("line {}", self.line))
     }
 
     fn fields(&self, record: &[u8]) -> Vec<RawField> {
@@ -103,8 +101,8 @@ impl CsvScanner {
         let mut bytes = record.iter().copied().peekable();
         while let Some(byte) = bytes.next() {
             if in_quotes {
-                let escapes = byte == self.escape
-                    && bytes.peek().is_some_and(|next| *next == self.quote || *next == self.escape);
+                let escapes =
+                    byte == self.escape && bytes.peek().is_some_and(|next| *next == self.quote || *next == self.escape);
                 if escapes {
                     field.extend(bytes.next());
                 } else if byte == self.quote {

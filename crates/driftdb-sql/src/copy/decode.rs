@@ -170,14 +170,18 @@ impl CopyDecoder {
             CopyHeader::Match => return self.match_header(&record).map(|()| None),
         }
         // A table without columns takes empty lines.
-        if self.columns.is_empty() && matches!(record.fields.as_slice(), [RawField { bytes: Some(bytes), .. }] if bytes.is_empty()) {
+        if self.columns.is_empty()
+            && matches!(record.fields.as_slice(), [RawField { bytes: Some(bytes), .. }] if bytes.is_empty())
+        {
             return Ok(Some(CopyRow { line, values: Vec::new() }));
         }
         if record.fields.len() > self.columns.len() {
             return Err(bad_format("extra data after last expected column").detail(format!("line {line}")));
         }
         if let Some(missing) = self.columns.get(record.fields.len()) {
-            return Err(bad_format(format!("missing data for column \"{}\"", missing.name)).detail(format!("line {line}")));
+            return Err(
+                bad_format(format!("missing data for column \"{}\"", missing.name)).detail(format!("line {line}"))
+            );
         }
         let mut values = Vec::with_capacity(self.columns.len());
         for (field, column) in record.fields.into_iter().zip(&self.columns) {
@@ -199,8 +203,11 @@ impl CopyDecoder {
                 .detail(format!("line {line}, column {}", column.name))
         })?;
         if text.contains('\0') {
-            return Err(Error::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\": 0x00")
-                .detail(format!("line {line}, column {}", column.name)));
+            return Err(Error::new(
+                SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                "invalid byte sequence for encoding \"UTF8\": 0x00",
+            )
+            .detail(format!("line {line}, column {}", column.name)));
         }
         parse_value(column.data_type, &text, &self.zone).map_err(|error| {
             let shown: String = text.chars().take(100).collect();

@@ -83,11 +83,8 @@ fn csv_header_match_and_open_quote() {
 
 #[test]
 fn force_not_null_and_force_null() {
-    let options = CopyOptions {
-        force_not_null: vec!["c0".to_owned()],
-        force_null: vec!["c1".to_owned()],
-        ..CopyOptions::csv()
-    };
+    let options =
+        CopyOptions { force_not_null: vec!["c0".to_owned()], force_null: vec!["c1".to_owned()], ..CopyOptions::csv() };
     let rows = decode_pieces(options, 2, &[b",\"\"\n"]).unwrap();
     assert_eq!(values(rows), vec![vec![text(""), Value::Null]]);
 }
@@ -100,8 +97,7 @@ fn csv_other_escape() {
 }
 
 fn round_trip(options: &CopyOptions, rows: &[Vec<Option<String>>], cuts: &[usize], crlf: bool) {
-    let columns: Vec<ResultColumn> =
-        (0..3).map(|n| ResultColumn::new(format!("c{n}"), DataType::Text)).collect();
+    let columns: Vec<ResultColumn> = (0..3).map(|n| ResultColumn::new(format!("c{n}"), DataType::Text)).collect();
     let mut encoder = CopyEncoder::new(options.clone(), &columns, TimeZone::utc());
     let rows: Vec<Vec<Value>> = rows
         .iter()

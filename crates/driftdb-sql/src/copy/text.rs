@@ -28,7 +28,13 @@ pub(super) struct TextScanner {
 
 impl TextScanner {
     pub(super) fn new(options: &CopyOptions) -> TextScanner {
-        TextScanner { delimiter: options.delimiter, null: options.null.as_bytes().to_vec(), line_end: None, line: 1, seen: 0 }
+        TextScanner {
+            delimiter: options.delimiter,
+            null: options.null.as_bytes().to_vec(),
+            line_end: None,
+            line: 1,
+            seen: 0,
+        }
     }
 
     /// The record's length without its line end, and that line end's length; `None` when it is not all there.

@@ -493,7 +493,19 @@ impl<'a> Walk<'a> {
             Expr::Tuple(exprs) => self.exprs(exprs),
             Expr::Interval(Interval { value, .. }) => self.expr(value),
             Expr::Array(Array { elem, named: _ }) => self.exprs(elem),
-            Expr::CompoundFieldAccess { .. } | Expr::JsonAccess { .. } => self.refuse("a subscript or field", expr),
+            // psql's \\d has a subscript, which the query planner knows; it refuses all others.
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                self.expr(root)?;
+                for access in access_chain {
+                    match access {
+                        AccessExpr::Subscript(Subscript::Index { index }) => self.expr(index)?,
+                        AccessExpr::Subscript(Subscript::Slice { .. }) => self.refuse("a slice", expr)?,
+                        AccessExpr::Dot(_) => self.refuse("a field of a row", expr)?,
+                    }
+                }
+                Ok(())
+            }
+            Expr::JsonAccess { .. } => self.refuse("a subscript or field", expr),
             Expr::IsNormalized { .. } => self.refuse("IS NORMALIZED", expr),
             Expr::Prefixed { .. } => self.refuse("a prefixed literal", expr),
             other => self.refuse(&format!("the expression {other}"), expr),

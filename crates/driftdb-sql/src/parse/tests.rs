@@ -157,7 +157,7 @@ fn refuses_by_name_what_is_not_done() {
         ("SELECT * FROM t TABLESAMPLE SYSTEM (10)", "TABLESAMPLE"),
         ("SELECT * FROM f(a) WITH ORDINALITY", "ORDINALITY"),
         ("SELECT f(a => 1)", "named arguments"),
-        ("SELECT a[1] FROM t", "a subscript"),
+        ("SELECT a[1:2] FROM t", "a slice"),
         ("SELECT |/ 4", "operator"),
         ("UPDATE t SET (a, b) = (SELECT 1, 2)", "SET (…) = (SELECT …)"),
         ("UPDATE t JOIN u ON true SET a = 1", "a join"),

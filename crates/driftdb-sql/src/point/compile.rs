@@ -62,6 +62,9 @@ impl<'a> Compiler<'a> {
 
     /// The value for a column, by assignment; the runtime still assigns it, for lengths and scales.
     pub(crate) fn assigned(&mut self, expr: &Expr, target: DataType) -> Option<Scalar> {
+        if let Some(value) = float_literal(expr, target) {
+            return Some(Scalar::Const(value));
+        }
         let typed = self.compile(expr)?;
         match typed.data_type {
             None => self.settle(typed, target),
@@ -389,7 +392,7 @@ impl<'a> Compiler<'a> {
             to = Some(match to {
                 None => data_type,
                 Some(known) if known == data_type => known,
-                Some(known) => common_number(known, data_type)?,
+                Some(known) => wider_number(known, data_type)?,
             });
         }
         let to = to?;
@@ -404,6 +407,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn cast(&mut self, expr: &Expr, to: DataType) -> Option<Typed> {
+        if let Some(value) = float_literal(expr, to) {
+            return Some(Typed::new(Scalar::Const(value), to));
+        }
         let typed = self.compile(expr)?;
         let scalar = match typed.data_type {
             None => match &typed.scalar {
@@ -523,6 +529,26 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// A number written where a floating-point number is wanted: read as one at once, because as `numeric`, which it is in
+/// PostgreSQL first, `1e300` has more digits than are kept here.
+fn float_literal(expr: &Expr, to: DataType) -> Option<Value> {
+    let (digits, negative) = match expr {
+        Expr::Nested(inner) => return float_literal(inner, to),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
+            Expr::Value(value) => (&value.value, true),
+            _ => return None,
+        },
+        Expr::Value(value) => (&value.value, false),
+        _ => return None,
+    };
+    let Literal::Number(digits, false) = digits else { return None };
+    let digits = format!("{}{}", if negative { "-" } else { "" }, digits.replace('_', ""));
+    match to {
+        DataType::Float4 | DataType::Float8 => parse_value(to, &digits, &TimeZone::utc()).ok(),
+        _ => None,
+    }
+}
+
 /// The text of a string literal of any spelling.
 fn string(literal: &Literal) -> Option<&str> {
     match literal {
@@ -548,9 +574,9 @@ fn cast_scalar(scalar: Scalar, from: DataType, to: DataType) -> Scalar {
     }
 }
 
-/// The type in which two numbers are added and unified.
-fn common_number(left: DataType, right: DataType) -> Option<DataType> {
-    let rank = |data_type: DataType| match data_type {
+/// Numbers in the order in which each turns into the next by itself.
+fn rank(data_type: DataType) -> Option<u8> {
+    match data_type {
         DataType::Int2 => Some(0),
         DataType::Int4 => Some(1),
         DataType::Int8 => Some(2),
@@ -558,13 +584,21 @@ fn common_number(left: DataType, right: DataType) -> Option<DataType> {
         DataType::Float4 => Some(4),
         DataType::Float8 => Some(5),
         _ => None,
-    };
-    let (a, b) = (rank(left)?, rank(right)?);
-    // real with anything but real is calculated in double precision.
-    if (a == 4) != (b == 4) {
-        return Some(DataType::Float8);
     }
-    Some(if a >= b { left } else { right }.without_modifiers())
+}
+
+/// The type in which two numbers are added: `real` with anything but `real` is calculated in `double precision`.
+fn common_number(left: DataType, right: DataType) -> Option<DataType> {
+    match (left, right) {
+        (DataType::Float4, DataType::Float4) => Some(DataType::Float4),
+        (DataType::Float4, other) | (other, DataType::Float4) => rank(other).map(|_| DataType::Float8),
+        _ => wider_number(left, right),
+    }
+}
+
+/// The type of CASE, COALESCE and the like over two numbers.
+fn wider_number(left: DataType, right: DataType) -> Option<DataType> {
+    Some(if rank(left)? >= rank(right)? { left } else { right }.without_modifiers())
 }
 
 /// Whether values of the two types compare here as they do in PostgreSQL.
@@ -614,24 +648,30 @@ pub(crate) fn is_assignable(from: DataType, to: DataType) -> bool {
 
 /// The name PostgreSQL gives a result column without an alias.
 pub(crate) fn output_name(expr: &Expr) -> String {
-    named(expr).unwrap_or_else(|| "?column?".to_owned())
+    named(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name)
 }
 
-fn named(expr: &Expr) -> Option<String> {
+/// A name, and whether it is a strong one: a column's or a function's, which a cast or CASE around it keeps, while a
+/// type's name and "case" give way to what is further out (PostgreSQL's `FigureColname`).
+fn named(expr: &Expr) -> Option<(String, bool)> {
+    let weak = |to: &ast::DataType| data_type(to).ok().map(|to| (to.type_name().to_owned(), false));
     match expr {
-        Expr::Identifier(ident) => Some(name_of(ident)),
-        Expr::CompoundIdentifier(idents) => idents.last().map(name_of),
+        Expr::Identifier(ident) => Some((name_of(ident), true)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (name_of(ident), true)),
         Expr::Nested(inner) => named(inner),
-        Expr::Cast { expr, data_type: to, .. } => {
-            named(expr).or_else(|| data_type(to).ok().map(|to| to.type_name().to_owned()))
-        }
-        Expr::TypedString(typed) => data_type(&typed.data_type).ok().map(|to| to.type_name().to_owned()),
-        Expr::Interval(_) => Some("interval".to_owned()),
+        Expr::Cast { expr, data_type: to, .. } => named(expr).filter(|(_, strong)| *strong).or_else(|| weak(to)),
+        Expr::TypedString(typed) => weak(&typed.data_type),
+        Expr::Interval(_) => Some(("interval".to_owned(), false)),
+        Expr::Value(value) if matches!(value.value, Literal::Boolean(_)) => Some(("bool".to_owned(), false)),
         Expr::Function(function) => match function.name.0.last() {
-            Some(ObjectNamePart::Identifier(name)) => Some(name_of(name)),
+            Some(ObjectNamePart::Identifier(name)) => Some((name_of(name), true)),
             _ => None,
         },
-        Expr::Case { else_result, .. } => else_result.as_deref().and_then(named).or_else(|| Some("case".to_owned())),
+        Expr::Case { else_result, .. } => else_result
+            .as_deref()
+            .and_then(named)
+            .filter(|(_, strong)| *strong)
+            .or_else(|| Some(("case".to_owned(), false))),
         _ => None,
     }
 }

@@ -301,6 +301,10 @@ fn known_point(exec: &Exec<'_>, as_of: Option<&(Scalar, bool)>) -> Option<Option
         Some((Scalar::Const(value), is_seq)) => {
             system_time::resolve(exec.engine, exec.txn.view(), value, *is_seq, exec.time_zone()).ok().map(Some)
         }
+        Some((scalar, is_seq)) if !exec.params.is_empty() => {
+            let value = scalar.eval(&[], &exec.env()).ok()?;
+            system_time::resolve(exec.engine, exec.txn.view(), &value, *is_seq, exec.time_zone()).ok().map(Some)
+        }
         Some(_) => Some(None),
     }
 }

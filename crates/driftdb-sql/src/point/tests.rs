@@ -287,6 +287,11 @@ fn results_are_named_as_in_postgresql() {
         ("CASE WHEN a THEN 1 ELSE b END", "b"),
         ("coalesce(a, 1)", "coalesce"),
         ("(a)", "a"),
+        ("true", "bool"),
+        ("(NULL::int)::text", "text"),
+        ("(CASE WHEN a THEN 1 ELSE -b END)::text", "text"),
+        ("(CASE WHEN a THEN 1 ELSE coalesce(b, 1) END)::text", "coalesce"),
+        ("CASE WHEN a THEN b ELSE 1::float8 END", "case"),
         ("DATE '2026-01-01'", "date"),
         ("current_timestamp", "current_timestamp"),
     ] {

@@ -11,7 +11,8 @@ use datafusion::functions_aggregate as f;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature,
+    Volatility,
 };
 use driftdb_types::{Error, SqlState};
 
@@ -52,7 +53,11 @@ pub(super) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     })
 }
 
-fn typed(name: &'static str, inner: Arc<AggregateUDF>, input: fn(&ArrowType) -> Option<ArrowType>) -> Arc<AggregateUDF> {
+fn typed(
+    name: &'static str,
+    inner: Arc<AggregateUDF>,
+    input: fn(&ArrowType) -> Option<ArrowType>,
+) -> Arc<AggregateUDF> {
     let signature = Signature::user_defined(Volatility::Immutable);
     Arc::new(AggregateUDF::new_from_impl(Typed { name, inner, input, signature }))
 }
@@ -122,8 +127,13 @@ impl AggregateUDFImpl for Typed {
     fn coerce_types(&self, arg_types: &[ArrowType]) -> DfResult<Vec<ArrowType>> {
         let wrong = || {
             into_datafusion(
-                Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist for these arguments", self.name))
-                    .hint("No function matches the given name and argument types. You might need to add explicit type casts."),
+                Error::new(
+                    SqlState::UNDEFINED_FUNCTION,
+                    format!("function {} does not exist for these arguments", self.name),
+                )
+                .hint(
+                    "No function matches the given name and argument types. You might need to add explicit type casts.",
+                ),
             )
         };
         match arg_types {

@@ -42,13 +42,14 @@ fn map(error: DataFusionError) -> Error {
         },
         DataFusionError::NotImplemented(message) => not_supported(&message),
         DataFusionError::Plan(message) => plan(&message),
-        DataFusionError::ResourcesExhausted(message) => Error::new(
-            SqlState::OUT_OF_MEMORY,
-            "out of memory: the query needs more than the server lets queries use",
-        )
-        .detail(first_line(&message)),
+        DataFusionError::ResourcesExhausted(message) => {
+            Error::new(SqlState::OUT_OF_MEMORY, "out of memory: the query needs more than the server lets queries use")
+                .detail(first_line(&message))
+        }
         DataFusionError::Execution(message) => execution(&message),
-        DataFusionError::IoError(error) => Error::new(SqlState::IO_ERROR, format!("could not use a temporary file: {error}")),
+        DataFusionError::IoError(error) => {
+            Error::new(SqlState::IO_ERROR, format!("could not use a temporary file: {error}"))
+        }
         DataFusionError::SQL(error, _) => Error::new(SqlState::SYNTAX_ERROR, parser_message(&error.to_string())),
         DataFusionError::Internal(message) => internal(&message),
         other => internal(&other.strip_backtrace()),
@@ -105,9 +106,14 @@ fn arrow_message(message: &str) -> Error {
     let lower = message.to_lowercase();
     if lower.contains("divide by zero") {
         Error::new(SqlState::DIVISION_BY_ZERO, "division by zero")
-    } else if lower.contains("overflow") || lower.contains("too large to store") || lower.contains("can't cast value") || lower.contains("is too small to store") {
+    } else if lower.contains("overflow")
+        || lower.contains("too large to store")
+        || lower.contains("can't cast value")
+        || lower.contains("is too small to store")
+    {
         out_of_range(message)
-    } else if lower.contains("cannot cast string") || lower.contains("error parsing") || lower.contains("parser error") {
+    } else if lower.contains("cannot cast string") || lower.contains("error parsing") || lower.contains("parser error")
+    {
         Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax").detail(first_line(message))
     } else if lower.contains("not supported") || lower.contains("not yet implemented") {
         Error::unsupported(first_line(strip(message)))
@@ -122,18 +128,27 @@ fn schema(error: &SchemaError) -> Error {
             if let Some(relation) = &field.relation {
                 let known = valid_fields.iter().any(|valid| valid.relation.as_ref() == Some(relation));
                 if !known {
-                    return Error::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{relation}\""));
+                    return Error::new(
+                        SqlState::UNDEFINED_TABLE,
+                        format!("missing FROM-clause entry for table \"{relation}\""),
+                    );
                 }
             }
-            let name = field.relation.as_ref().map_or_else(|| format!("\"{}\"", field.name), |relation| format!("{relation}.{}", field.name));
+            let name = field
+                .relation
+                .as_ref()
+                .map_or_else(|| format!("\"{}\"", field.name), |relation| format!("{relation}.{}", field.name));
             Error::new(SqlState::UNDEFINED_COLUMN, format!("column {name} does not exist"))
         }
         SchemaError::AmbiguousReference { field } => {
             Error::new(SqlState::AMBIGUOUS_COLUMN, format!("column reference \"{}\" is ambiguous", field.name))
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            Error::new(SqlState::DUPLICATE_COLUMN, format!("column name \"{}\" is used more than once", clean_name(name)))
-                .hint("Give the columns of a subquery different names with AS.")
+            Error::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column name \"{}\" is used more than once", clean_name(name)),
+            )
+            .hint("Give the columns of a subquery different names with AS.")
         }
     }
 }
@@ -163,51 +178,90 @@ fn plan(message: &str) -> Error {
     }
     if let Some(position) = between(text, "column out of bounds, specified: ", ",") {
         let clause = if lower.contains("order by") { "ORDER BY" } else { "GROUP BY" };
-        return Error::new(SqlState::INVALID_COLUMN_REFERENCE, format!("{clause} position {position} is not in select list"));
+        return Error::new(
+            SqlState::INVALID_COLUMN_REFERENCE,
+            format!("{clause} position {position} is not in select list"),
+        );
     }
-    if lower.contains("aggregate functions are not allowed") || lower.contains("nested aggregate") || lower.contains("aggregate function calls cannot be nested") {
+    if lower.contains("aggregate functions are not allowed")
+        || lower.contains("nested aggregate")
+        || lower.contains("aggregate function calls cannot be nested")
+    {
         return new(SqlState::GROUPING_ERROR);
     }
     if lower.contains("invalid qualifier") || lower.contains("missing from-clause") {
-        return Error::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table {}", last_word(text)));
+        return Error::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("missing FROM-clause entry for table {}", last_word(text)),
+        );
     }
-    if lower.contains("projections require unique expression names") || lower.contains("duplicate unqualified field") || lower.contains("duplicate qualified field") {
+    if lower.contains("projections require unique expression names")
+        || lower.contains("duplicate unqualified field")
+        || lower.contains("duplicate qualified field")
+    {
         return new(SqlState::DUPLICATE_COLUMN).hint("Give the columns different names with AS.");
     }
-    if lower.contains("order by position") || lower.contains("group by position") || lower.contains("cannot find column with position") || lower.contains("select list") && lower.contains("position") {
+    if lower.contains("order by position")
+        || lower.contains("group by position")
+        || lower.contains("cannot find column with position")
+        || lower.contains("select list") && lower.contains("position")
+    {
         return new(SqlState::INVALID_COLUMN_REFERENCE);
     }
-    if lower.contains("only return one column") || lower.contains("should only return one column") || lower.contains("too many columns") {
+    if lower.contains("only return one column")
+        || lower.contains("should only return one column")
+        || lower.contains("too many columns")
+    {
         return Error::new(SqlState::SYNTAX_ERROR, "subquery must return only one column");
     }
     if lower.contains("select * with no tables") {
         return Error::new(SqlState::SYNTAX_ERROR, "SELECT * with no tables specified is not valid");
     }
-    if lower.contains("union") && lower.contains("number of columns") || lower.contains("queries have different number of columns") {
+    if lower.contains("union") && lower.contains("number of columns")
+        || lower.contains("queries have different number of columns")
+    {
         return Error::new(SqlState::SYNTAX_ERROR, "each UNION query must have the same number of columns");
     }
-    if lower.contains("inconsistent data length across values list") || lower.contains("inconsistent data types across values list") {
+    if lower.contains("inconsistent data length across values list")
+        || lower.contains("inconsistent data types across values list")
+    {
         return Error::new(SqlState::SYNTAX_ERROR, "VALUES lists must all be the same length");
     }
     if lower.contains("already defined") || lower.contains("specified more than once") {
         return new(SqlState::DUPLICATE_TABLE);
     }
-    if lower.contains("no function matches") || lower.contains("coercion from") || lower.contains("does not support zero arguments") || lower.contains("function") && lower.contains("expects") {
+    if lower.contains("no function matches")
+        || lower.contains("coercion from")
+        || lower.contains("does not support zero arguments")
+        || lower.contains("function") && lower.contains("expects")
+    {
         return function_mismatch(text);
     }
-    if lower.contains("cannot infer common argument type") || lower.contains("cannot coerce arithmetic expression") || lower.contains("there isn't result type") {
+    if lower.contains("cannot infer common argument type")
+        || lower.contains("cannot coerce arithmetic expression")
+        || lower.contains("there isn't result type")
+    {
         return Error::new(SqlState::UNDEFINED_FUNCTION, "operator does not exist for these types")
             .hint("No operator matches the given argument types. You might need to add explicit type casts.")
             .detail(first_line(text));
     }
     if let Some((_, arrow)) = text.split_once(" returning ").filter(|_| lower.contains("non-boolean predicate")) {
         let shown = type_name(arrow.trim());
-        return Error::new(SqlState::DATATYPE_MISMATCH, format!("argument of WHERE must be type boolean, not type {shown}"));
+        return Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!("argument of WHERE must be type boolean, not type {shown}"),
+        );
     }
-    if lower.contains("cannot create filter with non-boolean predicate") || lower.contains("type boolean") || lower.contains("case") && lower.contains("types") {
+    if lower.contains("cannot create filter with non-boolean predicate")
+        || lower.contains("type boolean")
+        || lower.contains("case") && lower.contains("types")
+    {
         return Error::new(SqlState::DATATYPE_MISMATCH, first_line(text));
     }
-    if lower.contains("incompatible inputs for union") || lower.contains("failed to coerce") || lower.contains("cannot be coerced") {
+    if lower.contains("incompatible inputs for union")
+        || lower.contains("failed to coerce")
+        || lower.contains("cannot be coerced")
+    {
         return Error::new(SqlState::DATATYPE_MISMATCH, "types cannot be matched").detail(first_line(text));
     }
     if lower.contains("limit must be >= 0") || lower.contains("negative") && lower.contains("limit") {
@@ -216,10 +270,17 @@ fn plan(message: &str) -> Error {
     if lower.contains("offset must be >=0") || lower.contains("offset must be >= 0") {
         return Error::new(SqlState::INVALID_ROW_COUNT_IN_OFFSET, "OFFSET must not be negative");
     }
-    if lower.contains("exceeds the minimum supported scale") || lower.contains("exceeds the maximum supported") || lower.contains("cannot parse") && lower.contains("decimal") {
+    if lower.contains("exceeds the minimum supported scale")
+        || lower.contains("exceeds the maximum supported")
+        || lower.contains("cannot parse") && lower.contains("decimal")
+    {
         return out_of_range(text);
     }
-    if lower.contains("unsupported") || lower.contains("not supported") || lower.contains("not implemented") || lower.contains("physical plan does not support") {
+    if lower.contains("unsupported")
+        || lower.contains("not supported")
+        || lower.contains("not implemented")
+        || lower.contains("physical plan does not support")
+    {
         return not_supported(text);
     }
     new(SqlState::SYNTAX_ERROR)
@@ -247,7 +308,10 @@ fn grouping(text: &str) -> Error {
     match between(text, "Expression ", " could not be resolved").or_else(|| between(text, "\"", "\"")) {
         Some(column) => Error::new(
             SqlState::GROUPING_ERROR,
-            format!("column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function", clean_name(column)),
+            format!(
+                "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
+                clean_name(column)
+            ),
         ),
         None => Error::new(
             SqlState::GROUPING_ERROR,
@@ -258,7 +322,9 @@ fn grouping(text: &str) -> Error {
 
 fn function_mismatch(text: &str) -> Error {
     let name = between(text, "'", "'").unwrap_or("");
-    let what = if name.is_empty() { "no function matches the given argument types".to_owned() } else {
+    let what = if name.is_empty() {
+        "no function matches the given argument types".to_owned()
+    } else {
         format!("function {} does not exist", clean_name(name))
     };
     Error::new(SqlState::UNDEFINED_FUNCTION, what)
@@ -269,7 +335,8 @@ fn not_supported(message: &str) -> Error {
     let text = first_line(strip(message));
     let lower = text.to_lowercase();
     if lower.contains("decimal scale") || lower.contains("decimal precision") {
-        return Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "a number is beyond the 38 digits of numeric").detail(text);
+        return Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "a number is beyond the 38 digits of numeric")
+            .detail(text);
     }
     if lower.contains("struct not supported by exprplanner") {
         return Error::unsupported("a row as a value");
@@ -278,7 +345,8 @@ fn not_supported(message: &str) -> Error {
         return Error::unsupported("this expression");
     }
     if lower.contains("physical plan does not support logical expression") {
-        let what = ["OuterReferenceColumn", "ScalarSubquery", "InSubquery", "Exists"].into_iter().find(|w| text.contains(w));
+        let what =
+            ["OuterReferenceColumn", "ScalarSubquery", "InSubquery", "Exists"].into_iter().find(|w| text.contains(w));
         return Error::unsupported(match what {
             Some("ScalarSubquery" | "OuterReferenceColumn") => "this form of correlated subquery",
             _ => "a subquery here",
@@ -314,7 +382,11 @@ fn internal(message: &str) -> Error {
     if lower.contains("correlated scalar subquery") {
         return Error::unsupported("this form of correlated subquery");
     }
-    if lower.contains("decorrelat") || lower.contains("correlated") || lower.contains("outer reference") || lower.contains("outerreferencecolumn") {
+    if lower.contains("decorrelat")
+        || lower.contains("correlated")
+        || lower.contains("outer reference")
+        || lower.contains("outerreferencecolumn")
+    {
         return Error::unsupported("this form of correlated subquery");
     }
     Error::internal("the query planner failed").detail(first_line(strip(message)))

@@ -24,7 +24,12 @@ pub(crate) struct ExplainOptions {
 }
 
 /// The lines of "QUERY PLAN".
-pub(crate) fn explain(ctx: &QueryContext, query: &Query, options: &ExplainOptions, params: &[Value]) -> Result<Vec<String>> {
+pub(crate) fn explain(
+    ctx: &QueryContext,
+    query: &Query,
+    options: &ExplainOptions,
+    params: &[Value],
+) -> Result<Vec<String>> {
     let state = ctx.runtime.state(ctx);
     let clock = Arc::clone(&ctx.read.engine.env().clock);
     let planning = clock.monotonic();

@@ -9,6 +9,7 @@
 //! *Invariants of absence.* Nothing here writes. Nothing outside of this module knows Arrow or a DataFusion plan.
 
 mod aggregates;
+mod append;
 mod errors;
 mod explain;
 mod functions;
@@ -23,15 +24,13 @@ mod scan;
 mod series;
 mod single;
 mod system;
-#[cfg(test)]
-mod tests;
 mod types;
 mod widening;
 
 pub(crate) use explain::{ExplainOptions, explain};
 use plan::constant_of;
 use plan::eval_const_typed;
-pub(crate) use plan::{PlannedQuery, eval_const, plan_query, run_query};
+pub(crate) use plan::{PlannedQuery, eval_const, plan_query, plan_query_for, run_query};
 pub(crate) use runtime::QueryRuntime;
 
 /// The hidden column of row keys, which queries that DML builds name.

@@ -38,7 +38,10 @@ pub(crate) struct PlannedQuery {
 
 impl std::fmt::Debug for PlannedQuery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PlannedQuery").field("params", &self.params).field("columns", &self.columns).finish_non_exhaustive()
+        f.debug_struct("PlannedQuery")
+            .field("params", &self.params)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,8 +62,18 @@ struct Built {
 }
 
 pub(crate) fn plan_query(ctx: &QueryContext, query: &Query, param_types: &[Option<DataType>]) -> Result<PlannedQuery> {
+    plan_query_for(ctx, query, param_types, None)
+}
+
+/// Plans for parameters of these values, where they are known: which columns a table has depends on its read point.
+pub(crate) fn plan_query_for(
+    ctx: &QueryContext,
+    query: &Query,
+    param_types: &[Option<DataType>],
+    params: Option<&[Value]>,
+) -> Result<PlannedQuery> {
     guarded(|| {
-        let built = build(ctx, query, param_types, None)?;
+        let built = build(ctx, query, param_types, params)?;
         let columns = columns_of(&built.plan)?;
         let plan = match built.per_execution {
             true => None,
@@ -95,7 +108,7 @@ fn build(
 ) -> Result<Built> {
     let known: Vec<DataType> = param_types.iter().map(|t| t.unwrap_or(DataType::Text)).collect();
     let rewritten = rewrite(ctx, query, params.map(|values| (known.as_slice(), values)))?;
-    let facts = Arc::new(facts(ctx));
+    let facts = Arc::new(facts(ctx)?);
     let mut types: ParamTypes = param_types.to_vec();
     types.resize(rewritten.placeholders, None);
     // Each round gives some parameters their types; what is left in the end is text, as in PostgreSQL.
@@ -116,17 +129,17 @@ fn build(
     }
 }
 
-pub(super) fn facts(ctx: &QueryContext) -> Facts {
-    Facts {
+pub(super) fn facts(ctx: &QueryContext) -> Result<Facts> {
+    Ok(Facts {
         zone: ctx.settings.time_zone().clone(),
-        catalog: Arc::clone(&ctx.read.catalog),
+        catalog: ctx.read.catalog_shown()?,
         settings: Arc::clone(&ctx.settings),
         user: Arc::clone(&ctx.user),
         database: Arc::clone(&ctx.database),
         statement_time_us: ctx.statement_time_us,
         clock: Arc::clone(&ctx.read.engine.env().clock),
         backend_pid: 0,
-    }
+    })
 }
 
 fn logical(
@@ -186,7 +199,12 @@ pub(super) fn physical(state: &SessionState, plan: &LogicalPlan) -> Result<Arc<d
 }
 
 /// The optimised plan with the parameters' values in it.
-fn ready_plan(ctx: &QueryContext, state: &SessionState, planned: &PlannedQuery, params: &[Value]) -> Result<LogicalPlan> {
+fn ready_plan(
+    ctx: &QueryContext,
+    state: &SessionState,
+    planned: &PlannedQuery,
+    params: &[Value],
+) -> Result<LogicalPlan> {
     let inner = &planned.inner;
     let same = inner.system_time == ctx.read.system_time && inner.zone == ctx.settings.time_zone().name();
     if let (Some(plan), true) = (&inner.plan, same) {
@@ -242,7 +260,9 @@ fn put_values(ctx: &QueryContext, plan: LogicalPlan, types: &[DataType], params:
         };
         let zone = ctx.settings.time_zone();
         let value = match value.data_type() {
-            Some(given) if given.without_modifiers() != data_type.without_modifiers() => value.clone().cast(*data_type, zone)?,
+            Some(given) if given.without_modifiers() != data_type.without_modifiers() => {
+                value.clone().cast(*data_type, zone)?
+            }
             _ => value.clone(),
         };
         scalars.push(scalar_of(&value, *data_type)?);
@@ -298,14 +318,24 @@ impl QueryRows {
 }
 
 /// Plans for a single execution with its values in hand.
-pub(super) fn plan_now(ctx: &QueryContext, state: &SessionState, query: &Query, params: &[Value]) -> Result<LogicalPlan> {
+pub(super) fn plan_now(
+    ctx: &QueryContext,
+    state: &SessionState,
+    query: &Query,
+    params: &[Value],
+) -> Result<LogicalPlan> {
     let types: Vec<Option<DataType>> = params.iter().map(Value::data_type).collect();
     let built = build(ctx, query, &types, Some(params))?;
     optimized_bound(ctx, state, &built.plan, &built.params, params)
 }
 
 /// The value of an expression without columns.
-pub(crate) fn eval_const(ctx: &QueryContext, expr: &AstExpr, target: Option<DataType>, params: &[Value]) -> Result<Value> {
+pub(crate) fn eval_const(
+    ctx: &QueryContext,
+    expr: &AstExpr,
+    target: Option<DataType>,
+    params: &[Value],
+) -> Result<Value> {
     eval_const_typed(ctx, expr, target, &[], params)
 }
 

@@ -105,10 +105,8 @@ impl<'a> Planner<'a> {
     /// 42P01; for a point before the table's birth it says when that was.
     fn undefined_at(&self, name: &str, at: ReadAt) -> Error {
         let ReadAt::AsOf(seq) = at else { return undefined(name) };
-        let error = Error::new(
-            SqlState::UNDEFINED_TABLE,
-            format!("relation \"{name}\" does not exist as of commit {seq}"),
-        );
+        let error =
+            Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist as of commit {seq}"));
         match self.first_stamp(name) {
             Ok(Some(stamp)) if stamp.seq > seq => {
                 let zone = self.ctx.settings.time_zone();

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
-use datafusion::logical_expr::expr::{AggregateFunction, Alias, InList, InSubquery, Placeholder, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, Alias, InList, InSubquery, Placeholder, ScalarFunction, WindowFunction,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -21,7 +23,9 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 
 use super::aggregates::SINGLE;
 use super::errors::{from_datafusion, into_datafusion};
-use super::functions::{ArgType, Call, Callee, Facts, builtin, cast_expr, common_type, implicit_cost, param_arrow, unresolved};
+use super::functions::{
+    ArgType, Call, Callee, Facts, builtin, cast_expr, common_type, implicit_cost, param_arrow, unresolved,
+};
 use super::types::{Digits, TYPE_KEY, data_type_of, digits_of, field};
 
 /// The types of parameters, as far as they are known; `$1` is at 0.
@@ -183,7 +187,10 @@ impl Resolver<'_> {
                 return Ok(datafusion::functions::core::coalesce().call(args));
             }
             if let ("pg_typeof", [arg]) = (builtin.name, function.args.as_slice()) {
-                let name = self.arg(arg, schema)?.data_type().map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
+                let name = self
+                    .arg(arg, schema)?
+                    .data_type()
+                    .map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
                 // A text that is known to be one.
                 let metadata = std::collections::HashMap::from([(TYPE_KEY.to_owned(), "text".to_owned())]);
                 return Ok(Expr::Literal(ScalarValue::Utf8(Some(name)), Some(metadata.into())));
@@ -208,7 +215,9 @@ impl Resolver<'_> {
                 return self.settle(call, vec![typed], schema);
             }
         }
-        if let (Callee::Cast(target), [Expr::Literal(ScalarValue::Utf8(Some(_)), None)]) = (call.what, function.args.as_slice()) {
+        if let (Callee::Cast(target), [Expr::Literal(ScalarValue::Utf8(Some(_)), None)]) =
+            (call.what, function.args.as_slice())
+        {
             // A text stays a call: as a literal it would be without a type again.
             if !target.is_text() {
                 return self.settle_literal(call, function.args.clone(), target);
@@ -229,7 +238,8 @@ impl Resolver<'_> {
         let is_cast = matches!(call.what, Callee::Cast(_));
         let mut converted = Vec::with_capacity(args.len());
         for (position, (arg, from)) in args.into_iter().zip(&types).enumerate() {
-            let (Some(target), Some(param)) = (resolution.targets.get(position), resolution.params.get(position)) else {
+            let (Some(target), Some(param)) = (resolution.targets.get(position), resolution.params.get(position))
+            else {
                 converted.push(arg);
                 continue;
             };
@@ -270,13 +280,21 @@ impl Resolver<'_> {
     fn comparison(&mut self, left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> DfResult<(Expr, Expr)> {
         let (left_arg, right_arg) = (self.arg(&left, schema)?, self.arg(&right, schema)?);
         let Some(target) = comparable(&left_arg, &right_arg) else {
-            let shown = |arg: &ArgType| arg.data_type().map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
+            let shown =
+                |arg: &ArgType| arg.data_type().map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
             return fail(
                 Error::new(
                     SqlState::UNDEFINED_FUNCTION,
-                    format!("operator does not exist: {} {} {}", shown(&left_arg), operator_name(op), shown(&right_arg)),
+                    format!(
+                        "operator does not exist: {} {} {}",
+                        shown(&left_arg),
+                        operator_name(op),
+                        shown(&right_arg)
+                    ),
                 )
-                .hint("No operator matches the given name and argument types. You might need to add explicit type casts."),
+                .hint(
+                    "No operator matches the given name and argument types. You might need to add explicit type casts.",
+                ),
             );
         };
         let (left, right) = (without_blanks(left, &right_arg), without_blanks(right, &left_arg));
@@ -323,7 +341,8 @@ impl Resolver<'_> {
             if target == DataType::Interval { self.interval_key(expr) } else { Ok(expr) }
         };
         let expr = converted(*expr, &first)?;
-        let list = list.into_iter().zip(&args).map(|(item, from)| converted(item, from)).collect::<DfResult<Vec<_>>>()?;
+        let list =
+            list.into_iter().zip(&args).map(|(item, from)| converted(item, from)).collect::<DfResult<Vec<_>>>()?;
         Ok(Expr::InList(InList { expr: Box::new(expr), list, negated }))
     }
 
@@ -341,7 +360,8 @@ impl Resolver<'_> {
         };
         let expr = match (comparable(&left, &right), &left, right.data_type()) {
             (None, ..) => {
-                let shown = |arg: &ArgType| arg.data_type().map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
+                let shown =
+                    |arg: &ArgType| arg.data_type().map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
                 return fail(Error::new(
                     SqlState::UNDEFINED_FUNCTION,
                     format!("operator does not exist: {} = {}", shown(&left), shown(&right)),
@@ -447,7 +467,10 @@ impl Resolver<'_> {
         let mut columns: Vec<Vec<ArgType>> = Vec::with_capacity(inputs.len());
         for input in &inputs {
             if input.schema().fields().len() != width {
-                return fail(Error::new(SqlState::SYNTAX_ERROR, "each UNION query must have the same number of columns"));
+                return fail(Error::new(
+                    SqlState::SYNTAX_ERROR,
+                    "each UNION query must have the same number of columns",
+                ));
             }
             columns.push((0..width).map(|column| self.output(input, column)).collect::<DfResult<Vec<_>>>()?);
         }
@@ -467,11 +490,11 @@ impl Resolver<'_> {
 
     /// The type of an input's column; that of a literal without a type is unknown.
     fn output(&mut self, input: &LogicalPlan, column: usize) -> DfResult<ArgType> {
-        if let LogicalPlan::Projection(projection) = input {
-            if let Some(expr) = projection.expr.get(column) {
-                let schema = merge_schema(&input.inputs());
-                return self.arg(expr, &schema);
-            }
+        if let LogicalPlan::Projection(projection) = input
+            && let Some(expr) = projection.expr.get(column)
+        {
+            let schema = merge_schema(&input.inputs());
+            return self.arg(expr, &schema);
         }
         let field = input.schema().field(column);
         match field.data_type() {
@@ -492,7 +515,9 @@ impl Resolver<'_> {
         }
         if let LogicalPlan::Projection(mut projection) = input {
             let mut exprs = Vec::with_capacity(projection.expr.len());
-            for ((expr, from), (target, arrow)) in std::mem::take(&mut projection.expr).into_iter().zip(types).zip(targets) {
+            for ((expr, from), (target, arrow)) in
+                std::mem::take(&mut projection.expr).into_iter().zip(types).zip(targets)
+            {
                 let name = NamePreserver::new_for_projection().save(&expr);
                 exprs.push(name.restore(self.convert_to(expr, from, *target, arrow)?));
             }

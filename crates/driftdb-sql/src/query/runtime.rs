@@ -8,9 +8,11 @@ use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsume
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::Optimizer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use driftdb_types::{Error, Result};
 
+use super::append::AppendUnions;
 use super::errors::from_datafusion;
 use super::scan::Execution;
 use crate::database::SqlOptions;
@@ -45,24 +47,22 @@ impl QueryRuntime {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
             .build_arc()
             .map_err(from_datafusion)?;
+        let mut physical_rules = PhysicalOptimizer::new().rules;
+        physical_rules.insert(0, Arc::new(AppendUnions));
         let state = SessionStateBuilder::new()
             .with_config(config())
             .with_runtime_env(environment)
+            .with_physical_optimizer_rules(physical_rules)
             .with_aggregate_functions(datafusion::functions_aggregate::all_default_aggregate_functions())
             .with_optimizer_rules(optimizer().rules)
             .build();
-        // DataFusion starts tasks only where a plan has several partitions (UNION) or spills.
+        // DataFusion starts tasks only where it spills.
         let tasks = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("driftdb-query")
             .build()
             .map_err(|error| Error::internal(format!("the query threads could not be started: {error}")))?;
-        Ok(QueryRuntime {
-            state,
-            bound_optimizer: optimizer(),
-            tasks,
-            batch_rows: options.batch_rows.max(1),
-        })
+        Ok(QueryRuntime { state, bound_optimizer: optimizer(), tasks, batch_rows: options.batch_rows.max(1) })
     }
 
     /// DataFusion's state for one execution.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::Result as DfResult;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr};
@@ -38,9 +38,10 @@ const CANCEL_ROWS: usize = 1024;
 pub(super) struct Execution(pub(super) QueryContext);
 
 fn execution(context: &TaskContext) -> DfResult<Arc<Execution>> {
-    context.session_config().get_extension::<Execution>().ok_or_else(|| {
-        into_datafusion(driftdb_types::Error::internal("a scan runs outside of an execution"))
-    })
+    context
+        .session_config()
+        .get_extension::<Execution>()
+        .ok_or_else(|| into_datafusion(driftdb_types::Error::internal("a scan runs outside of an execution")))
 }
 
 /// One row version on its way into a batch.
@@ -106,7 +107,10 @@ fn key_order(table: &TableSchema, sources: &[Source]) -> Vec<PhysicalSortExpr> {
         // Arrow orders these as the keys do.
         let same_order = column.data_type.is_integer()
             || column.data_type.is_text()
-            || matches!(column.data_type, DataType::Date | DataType::Timestamp | DataType::TimestampTz | DataType::Uuid);
+            || matches!(
+                column.data_type,
+                DataType::Date | DataType::Timestamp | DataType::TimestampTz | DataType::Uuid
+            );
         if !same_order {
             break;
         }
@@ -181,8 +185,9 @@ impl ExecutionPlan for StoreExec {
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let execution = execution(&context)?;
         let rows = open(&execution.0, &self.table, self.mode, &self.access).map_err(into_datafusion)?;
-        let batches = Batches::new(execution, &self.table, rows, self.sources.clone(), Arc::clone(&self.schema), self.limit)
-            .map_err(into_datafusion)?;
+        let batches =
+            Batches::new(execution, &self.table, rows, self.sources.clone(), Arc::clone(&self.schema), self.limit)
+                .map_err(into_datafusion)?;
         let stream = futures::stream::iter(batches.map(|batch| batch.map_err(into_datafusion)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
     }
@@ -318,7 +323,8 @@ impl Iterator for History {
             Err(error) => return Some(Err(error.into())),
         };
         // A version that begins where the one before ended took its place.
-        let follows = self.last.as_ref().is_some_and(|(key, ended)| *key == version.key && *ended == Some(version.from));
+        let follows =
+            self.last.as_ref().is_some_and(|(key, ended)| *key == version.key && *ended == Some(version.from));
         self.last = Some((version.key.clone(), version.to.filter(|_| !version.deleted)));
         if let (true, Some(at)) = (version.deleted, version.to) {
             let (key, payload) = (version.key.clone(), version.payload.clone());
@@ -388,7 +394,8 @@ impl Batches {
             self.decoder.decode_into(&row.payload, &mut decoded)?;
             let mut stored = decoded.iter();
             for position in 0..self.sources.len() {
-                let (Some(source), Some(builder)) = (self.sources.get(position).copied(), builders.get_mut(position)) else {
+                let (Some(source), Some(builder)) = (self.sources.get(position).copied(), builders.get_mut(position))
+                else {
                     continue;
                 };
                 match source {
@@ -518,7 +525,8 @@ impl ExecutionPlan for RowsExec {
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let execution = execution(&context)?;
         let rows = (self.open)(&execution.0).map_err(into_datafusion)?;
-        let batches = ValueBatches { execution, rows, positions: self.positions.clone(), schema: Arc::clone(&self.schema) };
+        let batches =
+            ValueBatches { execution, rows, positions: self.positions.clone(), schema: Arc::clone(&self.schema) };
         let stream = futures::stream::iter(batches.map(|batch| batch.map_err(into_datafusion)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
     }

@@ -93,7 +93,8 @@ impl Series {
         let of = |data_type: DataType| {
             known.iter().map(|value| (*value).clone().cast(data_type, zone)).collect::<Result<Vec<Value>>>()
         };
-        let times = known.iter().any(|value| matches!(value, Value::Timestamp(_) | Value::TimestampTz(_) | Value::Date(_)));
+        let times =
+            known.iter().any(|value| matches!(value, Value::Timestamp(_) | Value::TimestampTz(_) | Value::Date(_)));
         let with_zone = known.iter().any(|value| matches!(value, Value::TimestampTz(_) | Value::Date(_)));
         let data_type = if times && with_zone {
             DataType::TimestampTz
@@ -174,12 +175,18 @@ fn walk<T: Clone + Send + 'static>(
 
 fn rows(steps: Steps) -> ValueRows {
     match steps {
-        Steps::Int4(start, stop, step) => {
-            walk(start, move |v| if step > 0 { *v <= stop } else { *v >= stop }, move |v| v.checked_add(step), Value::Int4)
-        }
-        Steps::Int8(start, stop, step) => {
-            walk(start, move |v| if step > 0 { *v <= stop } else { *v >= stop }, move |v| v.checked_add(step), Value::Int8)
-        }
+        Steps::Int4(start, stop, step) => walk(
+            start,
+            move |v| if step > 0 { *v <= stop } else { *v >= stop },
+            move |v| v.checked_add(step),
+            Value::Int4,
+        ),
+        Steps::Int8(start, stop, step) => walk(
+            start,
+            move |v| if step > 0 { *v <= stop } else { *v >= stop },
+            move |v| v.checked_add(step),
+            Value::Int8,
+        ),
         Steps::Numeric(start, stop, step) => walk(
             start,
             move |v| if step.unscaled() > 0 { v.cmp_value(&stop).is_le() } else { v.cmp_value(&stop).is_ge() },
@@ -188,7 +195,12 @@ fn rows(steps: Steps) -> ValueRows {
         ),
         Steps::Timestamp(start, stop, step) => {
             let up = step.estimated_us() > 0;
-            walk(start, move |v| if up { *v <= stop } else { *v >= stop }, move |v| add_interval(*v, step).ok(), Value::Timestamp)
+            walk(
+                start,
+                move |v| if up { *v <= stop } else { *v >= stop },
+                move |v| add_interval(*v, step).ok(),
+                Value::Timestamp,
+            )
         }
         Steps::TimestampTz(start, stop, step, zone) => {
             let up = step.estimated_us() > 0;

@@ -19,15 +19,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, NullArray, RecordBatch,
-    StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder, Date32Builder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder,
+    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, NullArray,
+    RecordBatch, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::datatypes as arrow_types;
 use datafusion::arrow::datatypes::{
     DataType as ArrowType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use datafusion::common::ScalarValue;
 use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, Value};
@@ -271,9 +271,7 @@ impl ColumnBuilder {
             ArrowType::Binary => ColumnBuilder::Bytea(BinaryBuilder::with_capacity(rows, rows.saturating_mul(16))),
             ArrowType::Date32 => ColumnBuilder::Date(Date32Builder::with_capacity(rows)),
             ArrowType::Time64(_) => ColumnBuilder::Time(Time64MicrosecondBuilder::with_capacity(rows)),
-            ArrowType::Timestamp(_, None) => {
-                ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows))
-            }
+            ArrowType::Timestamp(_, None) => ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows)),
             ArrowType::Timestamp(_, Some(_)) => {
                 ColumnBuilder::TimestampTz(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(UTC))
             }
@@ -364,7 +362,10 @@ fn decimal_within(value: Decimal, precision: u8, scale: i8) -> Result<i128> {
         })
         .ok_or_else(|| {
             Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("numeric {value} is too large for a query"))
-                .detail(format!("Inside a query a numeric has at most {} digits before the point.", i16::from(precision) - i16::from(scale)))
+                .detail(format!(
+                    "Inside a query a numeric has at most {} digits before the point.",
+                    i16::from(precision) - i16::from(scale)
+                ))
         })
 }
 
@@ -409,7 +410,11 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
     macro_rules! primitive {
         ($arrow:ty, $make:expr) => {{
             let make = $make;
-            array.as_primitive::<$arrow>().iter().map(|v| v.map_or(Ok(Value::Null), &make)).collect::<Result<Vec<Value>>>()
+            array
+                .as_primitive::<$arrow>()
+                .iter()
+                .map(|v| v.map_or(Ok(Value::Null), &make))
+                .collect::<Result<Vec<Value>>>()
         }};
     }
     match array.data_type() {

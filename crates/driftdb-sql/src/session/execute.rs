@@ -170,7 +170,7 @@ impl Session {
         }
         match statement.kind() {
             Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Explain(_) => {
-                let prepared = self.prepare_statement(statement, &[])?;
+                let prepared = self.prepare_statement(statement, &[], &[])?;
                 self.execute_prepared(&prepared, &[])
             }
             _ => self.command(statement),

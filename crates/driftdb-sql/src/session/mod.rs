@@ -164,7 +164,15 @@ impl Session {
     /// Finds the types of parameters and results. `types` are those the client names, from `$1` on. A failure fails the
     /// transaction.
     pub fn prepare(&mut self, statement: &Statement, types: &[Option<DataType>]) -> Result<Prepared> {
-        let prepared = self.prepare_statement(statement, types);
+        let prepared = self.prepare_statement(statement, types, &[]);
+        self.failing(prepared)
+    }
+
+    /// [`Session::prepare`] for a single execution with these values. Where a parameter is a point of system time, the
+    /// tables and columns are those of that point; prepared without its value they are those of now.
+    pub fn prepare_for(&mut self, statement: &Statement, params: &[Value]) -> Result<Prepared> {
+        let types: Vec<Option<DataType>> = params.iter().map(Value::data_type).collect();
+        let prepared = self.prepare_statement(statement, &types, params);
         self.failing(prepared)
     }
 

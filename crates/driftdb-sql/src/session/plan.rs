@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use driftdb_engine::Catalog;
-use driftdb_types::{DataType, Error, Result, SqlState};
+use driftdb_types::{DataType, Error, Result, SqlState, Value};
 use parking_lot::Mutex;
 
 use super::Session;
@@ -159,7 +159,8 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
         Kind::Query(query) => match PointSelect::compile(exec, query, &types)? {
             Some(point) => (point.params(), Some(point.columns()), Plan::Point(point)),
             None => {
-                let planned = query::plan_query(&exec.context(), &query.query, &types)?;
+                let values = (!exec.params.is_empty()).then_some(exec.params);
+                let planned = query::plan_query_for(&exec.context(), &query.query, &types, values)?;
                 (planned.params.clone(), Some(Arc::clone(&planned.columns)), Plan::Query(Box::new(planned)))
             }
         },
@@ -187,7 +188,13 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
 }
 
 impl Session {
-    pub(super) fn prepare_statement(&mut self, statement: &Statement, types: &[Option<DataType>]) -> Result<Prepared> {
+    /// `params` are the values it is prepared for, if they are known already.
+    pub(super) fn prepare_statement(
+        &mut self,
+        statement: &Statement,
+        types: &[Option<DataType>],
+        params: &[Value],
+    ) -> Result<Prepared> {
         let catalog_only = !matches!(
             statement.kind(),
             Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Explain(_)
@@ -213,7 +220,7 @@ impl Session {
             return Ok(Prepared::new(statement, types, Arc::new(planned)));
         }
         self.begin_statement()?;
-        let exec = self.exec(&[])?;
+        let exec = self.exec(params)?;
         let planned = plan(&exec, statement, types)?;
         Ok(Prepared::new(statement, types, Arc::new(planned)))
     }

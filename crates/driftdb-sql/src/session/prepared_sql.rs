@@ -53,7 +53,7 @@ impl Session {
     pub(super) fn prepare_named(&mut self, prepare: &PrepareStatement) -> Result<Outcome> {
         self.check_new_name(&prepare.name)?;
         let types: Vec<Option<DataType>> = prepare.types.iter().copied().map(Some).collect();
-        let prepared = self.prepare_statement(&prepare.statement, &types)?;
+        let prepared = self.prepare_statement(&prepare.statement, &types, &[])?;
         self.statements.insert(prepare.name.clone(), NamedStatement { prepared });
         Ok(Outcome::command("PREPARE"))
     }

@@ -11,6 +11,7 @@
 
 mod concurrency;
 mod copy;
+mod differential;
 mod pgbench;
 mod runner;
 
@@ -23,4 +24,4 @@ macro_rules! scripts {
     )* };
 }
 
-scripts!(ddl, dml, point, temporal, transactions);
+scripts!(ddl, dml, point, query_functions, query_history, query_prepared, query_select, temporal, transactions);

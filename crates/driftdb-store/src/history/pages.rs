@@ -87,6 +87,9 @@ pub(crate) fn read_pages(path: &Path, metadata: &ParquetMetaData) -> Result<Vec<
     Ok(pages)
 }
 
+/// The rows of each page of one column, with about how many bytes their values are when decoded.
+type ColumnPages = Vec<(Range<usize>, usize)>;
+
 struct Reader<'m> {
     path: &'m Path,
     metadata: &'m ParquetMetaData,
@@ -135,7 +138,7 @@ impl Reader<'_> {
 
     /// The pages of every column, with about how many bytes their values are when decoded. Of the lengths of byte strings
     /// the file keeps a record; a file without it is taken to be hardly compressed.
-    fn bytes(&self, row_group: usize) -> Result<Vec<Vec<(Range<usize>, usize)>>> {
+    fn bytes(&self, row_group: usize) -> Result<Vec<ColumnPages>> {
         let incomplete = || self.damaged("is incomplete");
         let indexes = self.metadata.offset_index().and_then(|index| index.get(row_group)).ok_or_else(incomplete)?;
         let column_bytes = |(column, index): (usize, &OffsetIndexMetaData)| {
@@ -178,8 +181,8 @@ impl Reader<'_> {
 const VALUE_BYTES: usize = 8;
 
 /// What these rows have of the bytes of all columns.
-fn bytes_within(columns: &[Vec<(Range<usize>, usize)>], rows: &Range<usize>) -> usize {
-    let of_column = |pages: &Vec<(Range<usize>, usize)>| {
+fn bytes_within(columns: &[ColumnPages], rows: &Range<usize>) -> usize {
+    let of_column = |pages: &ColumnPages| {
         let first = pages.partition_point(|(of, _)| of.end <= rows.start);
         let shared = pages.iter().skip(first).take_while(|(of, _)| of.start < rows.end);
         let bytes = shared.map(|(of, bytes)| {

@@ -83,14 +83,20 @@ macro_rules! args {
 }
 
 pub(super) const OPERATORS: &[Builtin] = &[
-    operator!("+",
-        two(T::Int4, T::Int4, T::Int4, add), two(T::Int8, T::Int8, T::Int8, add), two(T::Int2, T::Int2, T::Int2, add),
-        two(T::Float8, T::Float8, T::Float8, add), two(T::Float4, T::Float4, T::Float4, add),
+    operator!(
+        "+",
+        two(T::Int4, T::Int4, T::Int4, add),
+        two(T::Int8, T::Int8, T::Int8, add),
+        two(T::Int2, T::Int2, T::Int2, add),
+        two(T::Float8, T::Float8, T::Float8, add),
+        two(T::Float4, T::Float4, T::Float4, add),
         scaled(NUMERICS, scale_max, add),
-        is(args!(T::Date, T::Int4), T::Date, date_plus), is(args!(T::Int4, T::Date), T::Date, swap_date_plus),
+        is(args!(T::Date, T::Int4), T::Date, date_plus),
+        is(args!(T::Int4, T::Date), T::Date, swap_date_plus),
         is(args!(T::Date, T::Interval), T::Timestamp, plus_interval),
         is(args!(T::Interval, T::Date), T::Timestamp, swap_plus_interval),
-        is(args!(T::Date, T::Time), T::Timestamp, date_time), is(args!(T::Time, T::Date), T::Timestamp, time_date),
+        is(args!(T::Date, T::Time), T::Timestamp, date_time),
+        is(args!(T::Time, T::Date), T::Timestamp, time_date),
         is(args!(T::Timestamp, T::Interval), T::Timestamp, plus_interval),
         is(args!(T::Interval, T::Timestamp), T::Timestamp, swap_plus_interval),
         is(args!(T::TimestampTz, T::Interval), T::TimestampTz, plus_interval),
@@ -99,11 +105,16 @@ pub(super) const OPERATORS: &[Builtin] = &[
         is(args!(T::Interval, T::Time), T::Time, swap_plus_interval),
         is(args!(T::Interval, T::Interval), T::Interval, add_intervals),
     ),
-    operator!("-",
-        two(T::Int4, T::Int4, T::Int4, sub), two(T::Int8, T::Int8, T::Int8, sub), two(T::Int2, T::Int2, T::Int2, sub),
-        two(T::Float8, T::Float8, T::Float8, sub), two(T::Float4, T::Float4, T::Float4, sub),
+    operator!(
+        "-",
+        two(T::Int4, T::Int4, T::Int4, sub),
+        two(T::Int8, T::Int8, T::Int8, sub),
+        two(T::Int2, T::Int2, T::Int2, sub),
+        two(T::Float8, T::Float8, T::Float8, sub),
+        two(T::Float4, T::Float4, T::Float4, sub),
         scaled(NUMERICS, scale_max, sub),
-        is(args!(T::Date, T::Int4), T::Date, date_minus), is(args!(T::Date, T::Date), T::Int4, date_difference),
+        is(args!(T::Date, T::Int4), T::Date, date_minus),
+        is(args!(T::Date, T::Date), T::Int4, date_difference),
         is(args!(T::Date, T::Interval), T::Timestamp, minus_interval),
         is(args!(T::Timestamp, T::Interval), T::Timestamp, minus_interval),
         is(args!(T::TimestampTz, T::Interval), T::TimestampTz, minus_interval),
@@ -112,59 +123,110 @@ pub(super) const OPERATORS: &[Builtin] = &[
         is(args!(T::TimestampTz, T::TimestampTz), T::Interval, time_difference),
         is(args!(T::Time, T::Time), T::Interval, time_difference),
         is(args!(T::Interval, T::Interval), T::Interval, sub_intervals),
-        is(args!(T::Int4), T::Int4, negate), is(args!(T::Int8), T::Int8, negate), is(args!(T::Int2), T::Int2, negate),
-        is(args!(T::Float8), T::Float8, negate), is(args!(T::Float4), T::Float4, negate),
-        scaled(args!(T::Numeric(None)), scale_max, negate), is(args!(T::Interval), T::Interval, negate),
+        is(args!(T::Int4), T::Int4, negate),
+        is(args!(T::Int8), T::Int8, negate),
+        is(args!(T::Int2), T::Int2, negate),
+        is(args!(T::Float8), T::Float8, negate),
+        is(args!(T::Float4), T::Float4, negate),
+        scaled(args!(T::Numeric(None)), scale_max, negate),
+        is(args!(T::Interval), T::Interval, negate),
     ),
-    operator!("*",
-        two(T::Int4, T::Int4, T::Int4, mul), two(T::Int8, T::Int8, T::Int8, mul), two(T::Int2, T::Int2, T::Int2, mul),
-        two(T::Float8, T::Float8, T::Float8, mul), two(T::Float4, T::Float4, T::Float4, mul),
+    operator!(
+        "*",
+        two(T::Int4, T::Int4, T::Int4, mul),
+        two(T::Int8, T::Int8, T::Int8, mul),
+        two(T::Int2, T::Int2, T::Int2, mul),
+        two(T::Float8, T::Float8, T::Float8, mul),
+        two(T::Float4, T::Float4, T::Float4, mul),
         scaled(NUMERICS, scale_product, mul),
-        is(args!(T::Interval, T::Float8), T::Interval, times), is(args!(T::Float8, T::Interval), T::Interval, swap_times),
+        is(args!(T::Interval, T::Float8), T::Interval, times),
+        is(args!(T::Float8, T::Interval), T::Interval, swap_times),
     ),
-    operator!("/",
-        two(T::Int4, T::Int4, T::Int4, div), two(T::Int8, T::Int8, T::Int8, div), two(T::Int2, T::Int2, T::Int2, div),
-        two(T::Float8, T::Float8, T::Float8, div), two(T::Float4, T::Float4, T::Float4, div),
+    operator!(
+        "/",
+        two(T::Int4, T::Int4, T::Int4, div),
+        two(T::Int8, T::Int8, T::Int8, div),
+        two(T::Int2, T::Int2, T::Int2, div),
+        two(T::Float8, T::Float8, T::Float8, div),
+        two(T::Float4, T::Float4, T::Float4, div),
         Overload { args: NUMERICS, rest: None, returns: Returns::Quotient(scale_division), eval: div },
         is(args!(T::Interval, T::Float8), T::Interval, over),
     ),
-    operator!("%",
-        two(T::Int4, T::Int4, T::Int4, rem), two(T::Int8, T::Int8, T::Int8, rem), two(T::Int2, T::Int2, T::Int2, rem),
+    operator!(
+        "%",
+        two(T::Int4, T::Int4, T::Int4, rem),
+        two(T::Int8, T::Int8, T::Int8, rem),
+        two(T::Int2, T::Int2, T::Int2, rem),
         scaled(NUMERICS, scale_max, rem),
     ),
-    operator!("^",
+    operator!(
+        "^",
         two(T::Float8, T::Float8, T::Float8, super::math::power),
         Overload { args: NUMERICS, rest: None, returns: Returns::Quotient(scale_division), eval: super::math::power },
     ),
-    operator!("&",
-        two(T::Int4, T::Int4, T::Int4, and), two(T::Int8, T::Int8, T::Int8, and), two(T::Int2, T::Int2, T::Int2, and)),
-    operator!("|",
-        two(T::Int4, T::Int4, T::Int4, or), two(T::Int8, T::Int8, T::Int8, or), two(T::Int2, T::Int2, T::Int2, or)),
-    operator!("#",
-        two(T::Int4, T::Int4, T::Int4, xor), two(T::Int8, T::Int8, T::Int8, xor), two(T::Int2, T::Int2, T::Int2, xor)),
-    operator!("<<",
-        is(args!(T::Int4, T::Int4), T::Int4, shift_left), is(args!(T::Int8, T::Int4), T::Int8, shift_left),
-        is(args!(T::Int2, T::Int4), T::Int2, shift_left)),
-    operator!(">>",
-        is(args!(T::Int4, T::Int4), T::Int4, shift_right), is(args!(T::Int8, T::Int4), T::Int8, shift_right),
-        is(args!(T::Int2, T::Int4), T::Int2, shift_right)),
-    operator!("~",
+    operator!(
+        "&",
+        two(T::Int4, T::Int4, T::Int4, and),
+        two(T::Int8, T::Int8, T::Int8, and),
+        two(T::Int2, T::Int2, T::Int2, and)
+    ),
+    operator!(
+        "|",
+        two(T::Int4, T::Int4, T::Int4, or),
+        two(T::Int8, T::Int8, T::Int8, or),
+        two(T::Int2, T::Int2, T::Int2, or)
+    ),
+    operator!(
+        "#",
+        two(T::Int4, T::Int4, T::Int4, xor),
+        two(T::Int8, T::Int8, T::Int8, xor),
+        two(T::Int2, T::Int2, T::Int2, xor)
+    ),
+    operator!(
+        "<<",
+        is(args!(T::Int4, T::Int4), T::Int4, shift_left),
+        is(args!(T::Int8, T::Int4), T::Int8, shift_left),
+        is(args!(T::Int2, T::Int4), T::Int2, shift_left)
+    ),
+    operator!(
+        ">>",
+        is(args!(T::Int4, T::Int4), T::Int4, shift_right),
+        is(args!(T::Int8, T::Int4), T::Int8, shift_right),
+        is(args!(T::Int2, T::Int4), T::Int2, shift_right)
+    ),
+    operator!(
+        "~",
         is(args!(T::Text, T::Text), T::Bool, super::pattern::regex_match),
-        is(args!(T::Int4), T::Int4, not), is(args!(T::Int8), T::Int8, not), is(args!(T::Int2), T::Int2, not)),
+        is(args!(T::Int4), T::Int4, not),
+        is(args!(T::Int8), T::Int8, not),
+        is(args!(T::Int2), T::Int2, not)
+    ),
     operator!("~*", is(args!(T::Text, T::Text), T::Bool, super::pattern::regex_match_nocase)),
-    operator!("~~",
+    operator!(
+        "~~",
         is(args!(T::Text, T::Text), T::Bool, super::pattern::like),
-        is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::like)),
-    operator!("~~*",
+        is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::like)
+    ),
+    operator!(
+        "~~*",
         is(args!(T::Text, T::Text), T::Bool, super::pattern::ilike),
-        is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::ilike)),
+        is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::ilike)
+    ),
     // The resolver makes DataFusion's operators of these.
-    comparison("="), comparison("<>"), comparison("<"), comparison("<="), comparison(">"), comparison(">="),
+    comparison("="),
+    comparison("<>"),
+    comparison("<"),
+    comparison("<="),
+    comparison(">"),
+    comparison(">="),
     comparison("is distinct from"),
-    operator!("similar to",
+    operator!(
+        "similar to",
         is(args!(T::Text, T::Text), T::Bool, super::pattern::similar_to),
-        is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::similar_to)),
-    operator!("||",
+        is(args!(T::Text, T::Text, T::Text), T::Bool, super::pattern::similar_to)
+    ),
+    operator!(
+        "||",
         is(args!(T::Text, T::Text), T::Text, concat),
         is(args!(T::Bytea, T::Bytea), T::Bytea, concat),
         is(&[Kind::Is(T::Text), Kind::Any], T::Text, concat),
@@ -393,9 +455,10 @@ fn plus_interval(facts: &Facts, args: &[Value]) -> Result<Value> {
         [Value::Date(date), Value::Interval(by)] => add_interval(date_to_us(*date)?, *by).map(Value::Timestamp),
         [Value::Timestamp(at), Value::Interval(by)] => add_interval(*at, *by).map(Value::Timestamp),
         [Value::TimestampTz(at), Value::Interval(by)] => add_interval_tz(*at, *by, &facts.zone).map(Value::TimestampTz),
-        [Value::Time(at), Value::Interval(by)] => {
-            at.checked_add(by.micros % DAY_US).map(|at| Value::Time(at.rem_euclid(DAY_US))).ok_or_else(timestamp_overflow)
-        }
+        [Value::Time(at), Value::Interval(by)] => at
+            .checked_add(by.micros % DAY_US)
+            .map(|at| Value::Time(at.rem_euclid(DAY_US)))
+            .ok_or_else(timestamp_overflow),
         other => Err(mismatch("+", other)),
     }
 }

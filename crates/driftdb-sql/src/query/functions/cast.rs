@@ -7,9 +7,9 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Cast, ColumnarValue, Expr};
 use driftdb_types::{DataType, Error, Result, SqlState, Value, parse_value_at};
 
+use super::overload::numeric_field;
 use super::{ArgType, Call, Callee, Facts, Resolution};
 use crate::query::errors::into_datafusion;
-use super::overload::numeric_field;
 use crate::query::types::{Digits, arrow_type, field, scalar_of};
 
 /// The name of the cast to a type, for error texts and plans.
@@ -42,12 +42,7 @@ pub(super) fn resolve(target: DataType, types: &[ArgType]) -> Result<Resolution>
         (DataType::Numeric(None), _) if source.is_integer() => numeric_field(name(target), 0, Digits::All),
         _ => field(name(target), target, true),
     };
-    Ok(Resolution {
-        eval: by_target,
-        targets: vec![source],
-        params: vec![param],
-        field: Arc::new(out),
-    })
+    Ok(Resolution { eval: by_target, targets: vec![source], params: vec![param], field: Arc::new(out) })
 }
 
 /// Which types PostgreSQL casts to which.
@@ -94,7 +89,10 @@ pub(super) fn vectorised(target: DataType, args: &[ColumnarValue]) -> Result<Opt
         (A::Int64, DataType::Float8) => true,
         (A::Float32, DataType::Float8) => true,
         (A::Utf8, DataType::Text | DataType::Varchar(None)) => same,
-        (_, DataType::Bool | DataType::Int2 | DataType::Int4 | DataType::Int8 | DataType::Float4 | DataType::Float8) => same,
+        (
+            _,
+            DataType::Bool | DataType::Int2 | DataType::Int4 | DataType::Int8 | DataType::Float4 | DataType::Float8,
+        ) => same,
         (_, DataType::Date | DataType::Time | DataType::Timestamp | DataType::TimestampTz | DataType::Uuid) => same,
         (_, DataType::Bytea) => same,
         _ => false,

@@ -137,7 +137,8 @@ fn constraintdef(facts: &Facts, args: &[Value]) -> Result<Value> {
     let id = oid_of(args)?;
     for table in facts.catalog.tables() {
         let key = table.primary_key.as_ref();
-        if let Some(key) = key.filter(|key| key.index.map_or(table.id.0 | CLUSTERED_INDEX_OID, |index| index.0) == id.0) {
+        if let Some(key) = key.filter(|key| key.index.map_or(table.id.0 | CLUSTERED_INDEX_OID, |index| index.0) == id.0)
+        {
             return Ok(Value::Text(format!("PRIMARY KEY ({})", column_names(table, &key.columns))));
         }
         if let Some(index) = table.indexes.iter().find(|index| index.id == id && index.constraint) {

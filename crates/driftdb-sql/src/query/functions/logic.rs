@@ -6,29 +6,70 @@ use super::text::{function, text};
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns};
 
 pub(super) const FUNCTIONS: &[Builtin] = &[
-    Builtin { name: "greatest", nulls: Nulls::Called, volatile: false, overloads: &[
-        Overload { args: &[Kind::Same], rest: Some(Kind::Same), returns: Returns::Same, eval: |_, args| extreme(args, true) },
-    ] },
-    Builtin { name: "least", nulls: Nulls::Called, volatile: false, overloads: &[
-        Overload { args: &[Kind::Same], rest: Some(Kind::Same), returns: Returns::Same, eval: |_, args| extreme(args, false) },
-    ] },
+    Builtin {
+        name: "greatest",
+        nulls: Nulls::Called,
+        volatile: false,
+        overloads: &[Overload {
+            args: &[Kind::Same],
+            rest: Some(Kind::Same),
+            returns: Returns::Same,
+            eval: |_, args| extreme(args, true),
+        }],
+    },
+    Builtin {
+        name: "least",
+        nulls: Nulls::Called,
+        volatile: false,
+        overloads: &[Overload {
+            args: &[Kind::Same],
+            rest: Some(Kind::Same),
+            returns: Returns::Same,
+            eval: |_, args| extreme(args, false),
+        }],
+    },
     // The resolver makes DataFusion's own of it, which evaluates no more arguments than it needs.
-    Builtin { name: "coalesce", nulls: Nulls::Called, volatile: false, overloads: &[
-        Overload { args: &[Kind::Same], rest: Some(Kind::Same), returns: Returns::Same, eval: coalesce },
-    ] },
-    Builtin { name: "nullif", nulls: Nulls::Called, volatile: false, overloads: &[
-        Overload { args: &[Kind::Same, Kind::Same], rest: None, returns: Returns::Same, eval: nullif },
-    ] },
-    Builtin { name: "num_nulls", nulls: Nulls::Called, volatile: false, overloads: &[
-        Overload { args: &[], rest: Some(Kind::Any), returns: Returns::Is(T::Int4), eval: |_, args| nulls(args, true) },
-    ] },
-    Builtin { name: "num_nonnulls", nulls: Nulls::Called, volatile: false, overloads: &[
-        Overload { args: &[], rest: Some(Kind::Any), returns: Returns::Is(T::Int4), eval: |_, args| nulls(args, false) },
-    ] },
+    Builtin {
+        name: "coalesce",
+        nulls: Nulls::Called,
+        volatile: false,
+        overloads: &[Overload { args: &[Kind::Same], rest: Some(Kind::Same), returns: Returns::Same, eval: coalesce }],
+    },
+    Builtin {
+        name: "nullif",
+        nulls: Nulls::Called,
+        volatile: false,
+        overloads: &[Overload { args: &[Kind::Same, Kind::Same], rest: None, returns: Returns::Same, eval: nullif }],
+    },
+    Builtin {
+        name: "num_nulls",
+        nulls: Nulls::Called,
+        volatile: false,
+        overloads: &[Overload {
+            args: &[],
+            rest: Some(Kind::Any),
+            returns: Returns::Is(T::Int4),
+            eval: |_, args| nulls(args, true),
+        }],
+    },
+    Builtin {
+        name: "num_nonnulls",
+        nulls: Nulls::Called,
+        volatile: false,
+        overloads: &[Overload {
+            args: &[],
+            rest: Some(Kind::Any),
+            returns: Returns::Is(T::Int4),
+            eval: |_, args| nulls(args, false),
+        }],
+    },
     // The resolver puts the name of the type there.
-    Builtin { name: "pg_typeof", nulls: Nulls::Called, volatile: false, overloads: &[
-        Overload { args: &[Kind::Any], rest: None, returns: Returns::Is(T::Text), eval: type_name },
-    ] },
+    Builtin {
+        name: "pg_typeof",
+        nulls: Nulls::Called,
+        volatile: false,
+        overloads: &[Overload { args: &[Kind::Any], rest: None, returns: Returns::Is(T::Text), eval: type_name }],
+    },
     function!("version", Strict, [() => T::Text, |_, _| Ok(Value::Text(version()))]),
     function!("driftdb.version", Strict, [() => T::Text, |_, _| Ok(Value::Text(env!("CARGO_PKG_VERSION").to_owned()))]),
     function!("driftdb_version", Strict, [() => T::Text, |_, _| Ok(Value::Text(env!("CARGO_PKG_VERSION").to_owned()))]),
@@ -49,11 +90,7 @@ fn type_name(_: &Facts, _: &[Value]) -> Result<Value> {
 }
 
 fn version() -> String {
-    format!(
-        "PostgreSQL {} (DriftDB {})",
-        crate::settings::SERVER_VERSION,
-        env!("CARGO_PKG_VERSION")
-    )
+    format!("PostgreSQL {} (DriftDB {})", crate::settings::SERVER_VERSION, env!("CARGO_PKG_VERSION"))
 }
 
 fn user(facts: &Facts, _: &[Value]) -> Result<Value> {

@@ -68,7 +68,12 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     math!("ln", [(T::Float8) => F8, ln; (N) => ROUGH, ln]),
     math!("log", [(T::Float8) => F8, log10; (N) => ROUGH, log10; (N, N) => ROUGH, log]),
     math!("log10", [(T::Float8) => F8, log10; (N) => ROUGH, log10]),
-    Builtin { name: "pi", nulls: Nulls::Strict, volatile: false, overloads: &[overload!(() => F8, |_, _| Ok(Value::Float8(std::f64::consts::PI)))] },
+    Builtin {
+        name: "pi",
+        nulls: Nulls::Strict,
+        volatile: false,
+        overloads: &[overload!(() => F8, |_, _| Ok(Value::Float8(std::f64::consts::PI)))],
+    },
     double!("degrees", |x| Ok(x.to_degrees())),
     double!("radians", |x| Ok(x.to_radians())),
     double!("sin", |x| finite(x).map(f64::sin)),
@@ -174,7 +179,8 @@ fn trunc(_: &Facts, args: &[Value]) -> Result<Value> {
             match u8::try_from(digits) {
                 Ok(digits) if digits >= v.scale() => Ok(Value::Numeric(*v)),
                 Ok(digits) => {
-                    let drop = 10_i128.checked_pow(u32::from(v.scale() - digits)).ok_or_else(|| out_of_range("numeric"))?;
+                    let drop =
+                        10_i128.checked_pow(u32::from(v.scale() - digits)).ok_or_else(|| out_of_range("numeric"))?;
                     Decimal::new(v.unscaled() / drop, digits).map(Value::Numeric)
                 }
                 Err(_) => to_tens(*v, digits, truncated),
@@ -226,14 +232,14 @@ pub(super) fn power(_: &Facts, args: &[Value]) -> Result<Value> {
             Ok(Value::Float8(result))
         }
         [Value::Numeric(base), Value::Numeric(exponent)] => {
-            if let Ok(times @ 0..=128) = exponent.to_i64() {
-                if truncated(*exponent)?.cmp_value(exponent).is_eq() {
-                    let mut product = Decimal::from(1);
-                    for _ in 0..times {
-                        product = product.checked_mul(*base)?;
-                    }
-                    return Ok(Value::Numeric(product));
+            if let Ok(times @ 0..=128) = exponent.to_i64()
+                && truncated(*exponent)?.cmp_value(exponent).is_eq()
+            {
+                let mut product = Decimal::from(1);
+                for _ in 0..times {
+                    product = product.checked_mul(*base)?;
                 }
+                return Ok(Value::Numeric(product));
             }
             Decimal::from_f64(check(base.to_f64(), exponent.to_f64())?).map(Value::Numeric)
         }
@@ -252,7 +258,10 @@ fn through_double(args: &[Value], name: &str, eval: fn(f64) -> Result<f64>) -> R
 fn sqrt(_: &Facts, args: &[Value]) -> Result<Value> {
     through_double(args, "sqrt", |x| {
         if x < 0.0 {
-            return Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, "cannot take square root of a negative number"));
+            return Err(Error::new(
+                SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION,
+                "cannot take square root of a negative number",
+            ));
         }
         Ok(x.sqrt())
     })
@@ -307,9 +316,9 @@ fn gcd(_: &Facts, args: &[Value]) -> Result<Value> {
             let found = euclid(a.unsigned_abs().into(), b.unsigned_abs().into());
             i32::try_from(found).map(Value::Int4).map_err(|_| out_of_range("integer"))
         }
-        [Value::Int8(a), Value::Int8(b)] => {
-            i64::try_from(euclid(a.unsigned_abs(), b.unsigned_abs())).map(Value::Int8).map_err(|_| out_of_range("bigint"))
-        }
+        [Value::Int8(a), Value::Int8(b)] => i64::try_from(euclid(a.unsigned_abs(), b.unsigned_abs()))
+            .map(Value::Int8)
+            .map_err(|_| out_of_range("bigint")),
         other => Err(mismatch("gcd", other)),
     }
 }
@@ -334,7 +343,9 @@ fn lcm(_: &Facts, args: &[Value]) -> Result<Value> {
 
 fn factorial(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Int8(n)] if *n < 0 => Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "factorial of a negative number is undefined")),
+        [Value::Int8(n)] if *n < 0 => {
+            Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "factorial of a negative number is undefined"))
+        }
         [Value::Int8(n)] => {
             let mut product = Decimal::from(1);
             for factor in 2..=(*n).min(40) {

@@ -286,15 +286,15 @@ impl ResolvedCall {
     }
 
     fn invoke(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-        if let Callee::Builtin(builtin) = self.what {
-            if let Some(result) = arith::vectorised(builtin.name, &args.args, args.number_rows, self.field.data_type())? {
-                return Ok(result);
-            }
+        if let Callee::Builtin(builtin) = self.what
+            && let Some(result) = arith::vectorised(builtin.name, &args.args, args.number_rows, self.field.data_type())?
+        {
+            return Ok(result);
         }
-        if let Callee::Cast(target) = self.what {
-            if let Some(result) = cast::vectorised(target, &args.args)? {
-                return Ok(result);
-            }
+        if let Callee::Cast(target) = self.what
+            && let Some(result) = cast::vectorised(target, &args.args)?
+        {
+            return Ok(result);
         }
         let constant = !self.signature.volatility.eq(&Volatility::Volatile)
             && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));

@@ -16,7 +16,8 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 use super::{Builtin, Eval};
 use crate::query::errors::clean_name;
 use crate::query::types::{
-    Digits, NUMERIC_PRECISION, NUMERIC_SCALE, QUOTIENT_CODE, TYPE_KEY, arrow_type, data_type_of, digits_of, field, type_code,
+    Digits, NUMERIC_PRECISION, NUMERIC_SCALE, QUOTIENT_CODE, TYPE_KEY, arrow_type, data_type_of, digits_of, field,
+    type_code,
 };
 
 /// What a parameter takes.
@@ -83,14 +84,12 @@ pub(crate) fn arg_type(field: &Field, scalar: Option<&ScalarValue>) -> Result<Ar
     match (field.data_type(), scalar) {
         (ArrowType::Null, _) => Ok(ArgType::Unknown),
         (ArrowType::Utf8, Some(ScalarValue::Utf8(_))) => Ok(ArgType::Unknown),
-        (arrow, scalar) => {
-            Ok(ArgType::Known {
-                data_type: data_type_of(field)?,
-                arrow: arrow.clone(),
-                digits: digits_of(field),
-                constant: scalar.cloned(),
-            })
-        }
+        (arrow, scalar) => Ok(ArgType::Known {
+            data_type: data_type_of(field)?,
+            arrow: arrow.clone(),
+            digits: digits_of(field),
+            constant: scalar.cloned(),
+        }),
     }
 }
 
@@ -194,10 +193,10 @@ fn settle(builtin: &'static Builtin, overload: &'static Overload, args: &[ArgTyp
             scales.push(scale);
         }
         // What scale `round(x, n)` gives is in the constant n.
-        if let ArgType::Known { constant: Some(ScalarValue::Int32(Some(n))), .. } = arg {
-            if target == DataType::Int4 {
-                scales.push(i8::try_from(*n).unwrap_or(NUMERIC_SCALE));
-            }
+        if let ArgType::Known { constant: Some(ScalarValue::Int32(Some(n))), .. } = arg
+            && target == DataType::Int4
+        {
+            scales.push(i8::try_from(*n).unwrap_or(NUMERIC_SCALE));
         }
         targets.push(target);
         params.push(arrow);
@@ -233,16 +232,17 @@ fn settle(builtin: &'static Builtin, overload: &'static Overload, args: &[ArgTyp
 pub(crate) fn param_arrow(arg: &ArgType, target: DataType) -> ArrowType {
     match (arg, target) {
         (ArgType::Known { arrow: arrow @ ArrowType::Decimal128(..), .. }, DataType::Numeric(_)) => arrow.clone(),
-        (ArgType::Known { data_type, .. }, DataType::Numeric(_)) if data_type.is_integer() => ArrowType::Decimal128(38, 0),
+        (ArgType::Known { data_type, .. }, DataType::Numeric(_)) if data_type.is_integer() => {
+            ArrowType::Decimal128(38, 0)
+        }
         _ => arrow_type(target),
     }
 }
 
 /// A result of numerics without a scale of their own has none either.
 fn digits_from(args: &[ArgType]) -> Digits {
-    let trimmed = |arg: &ArgType| {
-        matches!(arg, ArgType::Known { data_type: DataType::Numeric(_), digits: Digits::Trimmed, .. })
-    };
+    let trimmed =
+        |arg: &ArgType| matches!(arg, ArgType::Known { data_type: DataType::Numeric(_), digits: Digits::Trimmed, .. });
     if args.iter().any(trimmed) { Digits::Trimmed } else { Digits::All }
 }
 

@@ -133,7 +133,8 @@ pub(super) fn like(_: &Facts, args: &[Value]) -> Result<Value> {
 
 pub(super) fn ilike(_: &Facts, args: &[Value]) -> Result<Value> {
     let escape = escape_of(args)?;
-    like_match(text(args, 0)?.to_lowercase().as_bytes(), text(args, 1)?.to_lowercase().as_bytes(), escape).map(Value::Bool)
+    like_match(text(args, 0)?.to_lowercase().as_bytes(), text(args, 1)?.to_lowercase().as_bytes(), escape)
+        .map(Value::Bool)
 }
 
 /// `SIMILAR TO`: the whole text must match; `%` and `_` are as in LIKE, `| * + ? { } ( ) [ ]` as in a regular expression.
@@ -146,7 +147,10 @@ pub(super) fn similar_to(_: &Facts, args: &[Value]) -> Result<Value> {
     while let Some(c) = chars.next() {
         if Some(c) == escape {
             let Some(literal) = chars.next() else {
-                return Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "pattern must not end with escape character"));
+                return Err(Error::new(
+                    SqlState::INVALID_ESCAPE_SEQUENCE,
+                    "pattern must not end with escape character",
+                ));
             };
             regex.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
             continue;
@@ -197,7 +201,10 @@ pub(crate) fn like_match(text: &[u8], pattern: &[u8], escape: Option<u8>) -> Res
             Some(b'_') if t < text.len() => Some((1, char_len(text, t))),
             Some(byte) if Some(*byte) == escape => match pattern.get(p + 1) {
                 None => {
-                    return Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "LIKE pattern must not end with escape character"));
+                    return Err(Error::new(
+                        SqlState::INVALID_ESCAPE_SEQUENCE,
+                        "LIKE pattern must not end with escape character",
+                    ));
                 }
                 escaped => (escaped == text.get(t)).then_some((2, 1)),
             },

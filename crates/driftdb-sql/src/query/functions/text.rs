@@ -20,7 +20,6 @@ macro_rules! function {
 pub(super) use function;
 
 const fn variadic(name: &'static str, eval: &'static [Overload]) -> Builtin {
-
     Builtin { name, nulls: Nulls::Called, volatile: false, overloads: eval }
 }
 
@@ -70,8 +69,19 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("md5", Strict, [(T::Text) => T::Text, |_, a| Ok(Value::Text(hex(&super::md5::digest(text(a, 0)?.as_bytes()))));
         (T::Bytea) => T::Text, |_, a| match a { [Value::Bytea(v)] => Ok(Value::Text(hex(&super::md5::digest(v)))), o => Err(mismatch("md5", o)) }]),
     variadic("concat", &[Overload { args: &[], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: concat }]),
-    variadic("concat_ws", &[Overload { args: &[Kind::Is(T::Text)], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: concat_ws }]),
-    variadic("format", &[Overload { args: &[Kind::Is(T::Text)], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: format }]),
+    variadic(
+        "concat_ws",
+        &[Overload {
+            args: &[Kind::Is(T::Text)],
+            rest: Some(Kind::Any),
+            returns: Returns::Is(T::Text),
+            eval: concat_ws,
+        }],
+    ),
+    variadic(
+        "format",
+        &[Overload { args: &[Kind::Is(T::Text)], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: format }],
+    ),
 ];
 
 pub(super) fn text(args: &[Value], position: usize) -> Result<&str> {
@@ -243,7 +253,9 @@ fn split_part(_: &Facts, args: &[Value]) -> Result<Value> {
     let parts: Vec<&str> = if delimiter.is_empty() { vec![source] } else { source.split(delimiter).collect() };
     let distance = usize::try_from(field.unsigned_abs()).unwrap_or(usize::MAX);
     let position = if field > 0 { distance.checked_sub(1) } else { parts.len().checked_sub(distance) };
-    Ok(Value::Text(position.and_then(|position| parts.get(position)).map_or_else(String::new, |part| (*part).to_owned())))
+    Ok(Value::Text(
+        position.and_then(|position| parts.get(position)).map_or_else(String::new, |part| (*part).to_owned()),
+    ))
 }
 
 fn chr(_: &Facts, args: &[Value]) -> Result<Value> {
@@ -253,7 +265,10 @@ fn chr(_: &Facts, args: &[Value]) -> Result<Value> {
     }
     match u32::try_from(code).ok().and_then(char::from_u32) {
         Some(c) => Ok(Value::Text(c.to_string())),
-        None => Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("requested character not valid for encoding: {code}"))),
+        None => Err(Error::new(
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            format!("requested character not valid for encoding: {code}"),
+        )),
     }
 }
 
@@ -416,7 +431,10 @@ fn format(facts: &Facts, args: &[Value]) -> Result<Value> {
             ('L', true) => out.push_str("NULL"),
             ('L', false) => out.push_str(&quote_literal(&shown(facts, value))),
             (_, true) => {
-                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "null values cannot be formatted as an SQL identifier"));
+                return Err(Error::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    "null values cannot be formatted as an SQL identifier",
+                ));
             }
             (_, false) => out.push_str(&quote_ident(&shown(facts, value))),
         }

@@ -63,12 +63,28 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
         (T::TimestampTz) => T::Bool, |_, _| Ok(Value::Bool(true)); (T::Interval) => T::Bool, |_, _| Ok(Value::Bool(true));
     ]),
     // What intervals are compared by: their length, a month taken for 30 days.
-    Builtin { name: "\u{1}interval_key", nulls: Nulls::Strict, volatile: false, overloads: &[
-        Overload { args: &[Kind::Is(T::Interval)], rest: None, returns: Returns::Scale(|_| 0), eval: interval_key },
-    ] },
-    Builtin { name: "clock_timestamp", nulls: Nulls::Strict, volatile: true, overloads: &[
-        Overload { args: &[], rest: None, returns: Returns::Is(T::TimestampTz), eval: |facts, _| Ok(Value::TimestampTz(facts.clock.now_us())) },
-    ] },
+    Builtin {
+        name: "\u{1}interval_key",
+        nulls: Nulls::Strict,
+        volatile: false,
+        overloads: &[Overload {
+            args: &[Kind::Is(T::Interval)],
+            rest: None,
+            returns: Returns::Scale(|_| 0),
+            eval: interval_key,
+        }],
+    },
+    Builtin {
+        name: "clock_timestamp",
+        nulls: Nulls::Strict,
+        volatile: true,
+        overloads: &[Overload {
+            args: &[],
+            rest: None,
+            returns: Returns::Is(T::TimestampTz),
+            eval: |facts, _| Ok(Value::TimestampTz(facts.clock.now_us())),
+        }],
+    },
 ];
 
 fn interval_key(_: &Facts, args: &[Value]) -> Result<Value> {
@@ -208,9 +224,8 @@ fn field_micros(facts: &Facts, field: &str, value: &Value) -> Result<i128> {
     }
     let Some(of) = fields(facts, value)? else { return Err(mismatch("extract", std::slice::from_ref(value))) };
     let type_name = value.data_type().map_or_else(String::new, |t| t.sql_name());
-    let unsupported = || {
-        Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("unit \"{field}\" not supported for type {type_name}"))
-    };
+    let unsupported =
+        || Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("unit \"{field}\" not supported for type {type_name}"));
     let (year, month, day) = date_parts(of.days);
     let field = normal_field(field).ok_or_else(|| unknown_unit(field, &type_name))?;
     let date = |number: i64| if of.has_date { whole(number) } else { Err(unsupported()) };
@@ -364,7 +379,10 @@ fn truncate(unit: &str, us: i64) -> Result<i64> {
         Some("century") => days_of((year - 1).div_euclid(100) * 100 + 1, 1, 1),
         Some("millennium") => days_of((year - 1).div_euclid(1000) * 1000 + 1, 1, 1),
         Some(_) => {
-            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("unit \"{unit}\" not supported for type timestamp without time zone")));
+            return Err(Error::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!("unit \"{unit}\" not supported for type timestamp without time zone"),
+            ));
         }
         None => return Err(unknown_unit(unit, "timestamp without time zone")),
     };
@@ -388,7 +406,10 @@ fn truncate_interval(unit: &str, interval: Interval) -> Result<Interval> {
         Some("century") => months(1200),
         Some("millennium") => months(12_000),
         Some(_) => {
-            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("unit \"{unit}\" not supported for type interval")));
+            return Err(Error::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!("unit \"{unit}\" not supported for type interval"),
+            ));
         }
         None => return Err(unknown_unit(unit, "interval")),
     })
@@ -457,7 +478,10 @@ fn age_today(facts: &Facts, args: &[Value]) -> Result<Value> {
 fn date_from(args: &[Value]) -> Result<i64> {
     let (year, month, day) = (i64::from(int(args, 0)?), i64::from(int(args, 1)?), i64::from(int(args, 2)?));
     let bad = || {
-        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date field value out of range: {year}-{month:02}-{day:02}"))
+        Error::new(
+            SqlState::DATETIME_FIELD_OVERFLOW,
+            format!("date field value out of range: {year}-{month:02}-{day:02}"),
+        )
     };
     if year == 0 || !(-4712..=5_874_897).contains(&year) || !(1..=12).contains(&month) {
         return Err(bad());
@@ -473,7 +497,10 @@ fn time_from(args: &[Value], at: usize) -> Result<i64> {
     let (hour, minute) = (int(args, at)?, int(args, at + 1)?);
     let Some(Value::Float8(second)) = args.get(at + 2) else { return Err(mismatch("make_time", args)) };
     let bad = || {
-        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("time field value out of range: {hour}:{minute:02}:{second}"))
+        Error::new(
+            SqlState::DATETIME_FIELD_OVERFLOW,
+            format!("time field value out of range: {hour}:{minute:02}:{second}"),
+        )
     };
     let in_day = (0..24).contains(&hour) && (0..60).contains(&minute) && (0.0..60.0).contains(second);
     let midnight = hour == 24 && minute == 0 && *second == 0.0;
@@ -493,7 +520,11 @@ fn make_time(_: &Facts, args: &[Value]) -> Result<Value> {
 
 fn make_timestamp(_: &Facts, args: &[Value]) -> Result<Value> {
     let days = i32::try_from(date_from(args)?).map_err(|_| timestamp_overflow())?;
-    date_to_us(days)?.checked_add(time_from(args, 3)?).filter(|us| in_range(*us)).map(Value::Timestamp).ok_or_else(timestamp_overflow)
+    date_to_us(days)?
+        .checked_add(time_from(args, 3)?)
+        .filter(|us| in_range(*us))
+        .map(Value::Timestamp)
+        .ok_or_else(timestamp_overflow)
 }
 
 fn to_timestamp(_: &Facts, args: &[Value]) -> Result<Value> {
@@ -548,7 +579,10 @@ fn date_bin(_: &Facts, args: &[Value]) -> Result<Value> {
     if stride.months != 0 {
         return Err(Error::unsupported("timestamps cannot be binned into intervals containing months or years"));
     }
-    let width = i64::from(stride.days).checked_mul(DAY_US).and_then(|us| us.checked_add(stride.micros)).ok_or_else(timestamp_overflow)?;
+    let width = i64::from(stride.days)
+        .checked_mul(DAY_US)
+        .and_then(|us| us.checked_add(stride.micros))
+        .ok_or_else(timestamp_overflow)?;
     if width <= 0 {
         return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "stride must be greater than zero"));
     }

@@ -17,7 +17,18 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
 ];
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
@@ -57,7 +68,10 @@ fn of_time(facts: &Facts, args: &[Value]) -> Result<Value> {
 enum Part {
     Text(String),
     /// `bare`: `FM` stood before it, so no padding.
-    Pattern { name: &'static str, bare: bool },
+    Pattern {
+        name: &'static str,
+        bare: bool,
+    },
 }
 
 fn parts(format: &str) -> Result<Vec<Part>> {
@@ -88,8 +102,10 @@ fn parts(format: &str) -> Result<Vec<Part>> {
                 rest = rest.get(name.len()..).unwrap_or_default();
             }
             None if c.is_alphabetic() => {
-                return Err(Error::unsupported(format!("the to_char pattern that begins with \"{c}\" in \"{format}\""))
-                    .hint("Put text between double quotes."));
+                return Err(Error::unsupported(format!(
+                    "the to_char pattern that begins with \"{c}\" in \"{format}\""
+                ))
+                .hint("Put text between double quotes."));
             }
             None => {
                 parts.push(Part::Text(c.to_string()));
@@ -170,7 +186,10 @@ fn of_number(_: &Facts, args: &[Value]) -> Result<Value> {
         Some(rest) => (true, rest),
         None => (false, format),
     };
-    if pattern.is_empty() || pattern.chars().any(|c| !matches!(c, '9' | '0' | '.' | ',')) || pattern.matches('.').count() > 1 {
+    if pattern.is_empty()
+        || pattern.chars().any(|c| !matches!(c, '9' | '0' | '.' | ','))
+        || pattern.matches('.').count() > 1
+    {
         return Err(Error::unsupported(format!("the to_char pattern \"{format}\" of a number"))
             .hint("9, 0, a point, commas and a leading FM are done."));
     }
@@ -232,9 +251,7 @@ fn to_date(facts: &Facts, args: &[Value]) -> Result<Value> {
     let (source, format) = (text(args, 0)?, text(args, 1)?);
     let (mut year, mut month, mut day) = (1_i64, 1_i64, 1_i64);
     let mut rest = source.trim_start();
-    let bad = || {
-        Error::new(SqlState::INVALID_DATETIME_FORMAT, format!("invalid value \"{source}\" for \"{format}\""))
-    };
+    let bad = || Error::new(SqlState::INVALID_DATETIME_FORMAT, format!("invalid value \"{source}\" for \"{format}\""));
     for part in parts(format)? {
         match part {
             Part::Text(text) => {

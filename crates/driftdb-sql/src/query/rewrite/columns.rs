@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, Value as AstValue, ValueWithSpan, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, Value as AstValue, ValueWithSpan,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use driftdb_types::{Error, Result};
 
@@ -73,10 +73,10 @@ impl VisitorMut for Look {
     }
 
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
-        if let AstValue::Placeholder(name) = &value.value {
-            if let Some(number) = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok()) {
-                self.seen.placeholders = self.seen.placeholders.max(number);
-            }
+        if let AstValue::Placeholder(name) = &value.value
+            && let Some(number) = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok())
+        {
+            self.seen.placeholders = self.seen.placeholders.max(number);
         }
         ControlFlow::Continue(())
     }
@@ -120,7 +120,9 @@ pub(super) fn expand_wildcards(select: &mut Select, seen: &Seen) -> Result<()> {
 
 fn same_name(left: &ObjectName, right: &ObjectName) -> bool {
     match (left.0.last(), right.0.last()) {
-        (Some(ObjectNamePart::Identifier(left)), Some(ObjectNamePart::Identifier(right))) => name_of(left) == name_of(right),
+        (Some(ObjectNamePart::Identifier(left)), Some(ObjectNamePart::Identifier(right))) => {
+            name_of(left) == name_of(right)
+        }
         _ => false,
     }
 }
@@ -162,12 +164,15 @@ fn factor(factor: &TableFactor, seen: &Seen, sources: &mut Vec<Source>) -> Resul
         TableFactor::Table { name, alias, args, version, .. } => {
             let written = match name.0.as_slice() {
                 [ObjectNamePart::Identifier(table)] => Some(name_of(table)).filter(|name| !seen.ctes.contains(name)),
-                [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(table)] if name_of(schema) == "public" => {
+                [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(table)]
+                    if name_of(schema) == "public" =>
+                {
                     Some(name_of(table))
                 }
                 _ => None,
             };
-            let has_hidden = args.is_none() && (version.is_some() || written.is_some_and(|name| seen.tables.contains(&name)));
+            let has_hidden =
+                args.is_none() && (version.is_some() || written.is_some_and(|name| seen.tables.contains(&name)));
             let name = match alias {
                 Some(alias) => ObjectName::from(alias.name.clone()),
                 None => name.clone(),

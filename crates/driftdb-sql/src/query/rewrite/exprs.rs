@@ -2,8 +2,9 @@
 
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, CaseWhen, CastKind, DataType as AstType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart, TrimWhereField,
-    TypedString, UnaryOperator, Value as AstValue, ValueWithSpan, helpers::attached_token::AttachedToken,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart,
+    TrimWhereField, TypedString, UnaryOperator, Value as AstValue, ValueWithSpan,
+    helpers::attached_token::AttachedToken,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
@@ -71,9 +72,7 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
             Some(typed(string(text), target)?)
         }
         Expr::Cast { kind: CastKind::SafeCast, .. } => None,
-        Expr::Cast { expr: inner, data_type: target, .. } => {
-            Some(typed(take_box(inner), target)?)
-        }
+        Expr::Cast { expr: inner, data_type: target, .. } => Some(typed(take_box(inner), target)?),
         Expr::Interval(interval) => Some(interval_literal(interval)?),
         Expr::UnaryOp { op, expr: inner } => unary(*op, inner)?,
         Expr::BinaryOp { .. } => binary(expr)?,
@@ -91,7 +90,9 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
         Expr::InList { expr: inner, list, negated } => in_tuples(inner, list, *negated)?,
         Expr::AnyOp { left, compare_op, right, .. } => quantified(left, compare_op, right, true)?,
         Expr::AllOp { left, compare_op, right } => quantified(left, compare_op, right, false)?,
-        Expr::AtTimeZone { timestamp, time_zone } => Some(call("timezone", vec![take_box(time_zone), take_box(timestamp)])),
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            Some(call("timezone", vec![take_box(time_zone), take_box(timestamp)]))
+        }
         Expr::Extract { field, expr: inner, .. } => {
             let field = match field {
                 DateTimeField::Custom(ident) => name_of(ident),
@@ -105,9 +106,9 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
         Expr::Position { expr: inner, r#in } => Some(call("strpos", vec![take_box(r#in), take_box(inner)])),
         Expr::Substring { expr: inner, substring_from, substring_for, shorthand, .. } => {
             let name = if *shorthand { "substr" } else { "substring" };
-            let from = substring_from.as_mut().map(|e| take_box(e)).unwrap_or_else(|| number("1"));
+            let from = substring_from.as_mut().map(take_box).unwrap_or_else(|| number("1"));
             let mut args = vec![take_box(inner), from];
-            args.extend(substring_for.as_mut().map(|e| take_box(e)));
+            args.extend(substring_for.as_mut().map(take_box));
             Some(call(name, args))
         }
         Expr::Trim { expr: inner, trim_where, trim_what, trim_characters } => {
@@ -117,13 +118,13 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
                 Some(TrimWhereField::Trailing) => "rtrim",
             };
             let mut args = vec![take_box(inner)];
-            args.extend(trim_what.as_mut().map(|e| take_box(e)));
+            args.extend(trim_what.as_mut().map(take_box));
             args.extend(trim_characters.take().unwrap_or_default());
             Some(call(name, args))
         }
         Expr::Overlay { expr: inner, overlay_what, overlay_from, overlay_for } => {
             let mut args = vec![take_box(inner), take_box(overlay_what), take_box(overlay_from)];
-            args.extend(overlay_for.as_mut().map(|e| take_box(e)));
+            args.extend(overlay_for.as_mut().map(take_box));
             Some(call("overlay", args))
         }
         Expr::Like { negated, expr: inner, pattern, escape_char, .. } => {
@@ -218,19 +219,19 @@ fn written_number(expr: &Expr) -> Option<String> {
 }
 
 fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
-    if let AstType::Custom(name, modifiers) = target {
-        if let (Some(ObjectNamePart::Identifier(last)), true) = (name.0.last(), modifiers.is_empty()) {
-            match name_of(last).as_str() {
-                // Object identifiers are numbers; the names of objects are looked up in the catalog.
-                "oid" => return Ok(cast(expr, DataType::Int8)),
-                "regclass" => return Ok(call("\u{1}regclass", vec![expr])),
-                "regtype" => return Ok(call("\u{1}regtype", vec![expr])),
-                "regproc" | "regprocedure" | "regnamespace" | "regrole" | "name" | "cstring" => {
-                    return Ok(cast(expr, DataType::Text));
-                }
-                "char" if last.quote_style.is_some() => return Ok(cast(expr, DataType::Text)),
-                _ => {}
+    if let AstType::Custom(name, modifiers) = target
+        && let (Some(ObjectNamePart::Identifier(last)), true) = (name.0.last(), modifiers.is_empty())
+    {
+        match name_of(last).as_str() {
+            // Object identifiers are numbers; the names of objects are looked up in the catalog.
+            "oid" => return Ok(cast(expr, DataType::Int8)),
+            "regclass" => return Ok(call("\u{1}regclass", vec![expr])),
+            "regtype" => return Ok(call("\u{1}regtype", vec![expr])),
+            "regproc" | "regprocedure" | "regnamespace" | "regrole" | "name" | "cstring" => {
+                return Ok(cast(expr, DataType::Text));
             }
+            "char" if last.quote_style.is_some() => return Ok(cast(expr, DataType::Text)),
+            _ => {}
         }
     }
     if matches!(target, AstType::Regclass) {
@@ -241,10 +242,10 @@ fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
     }
     let target = data_type(target)?;
     // A number that is cast to a fraction is read as one: it may be beyond what a decimal holds.
-    if matches!(target, DataType::Float4 | DataType::Float8 | DataType::Numeric(_)) {
-        if let Some(digits) = written_number(&expr) {
-            return Ok(cast(string(digits), target));
-        }
+    if matches!(target, DataType::Float4 | DataType::Float8 | DataType::Numeric(_))
+        && let Some(digits) = written_number(&expr)
+    {
+        return Ok(cast(string(digits), target));
     }
     Ok(cast(expr, target))
 }
@@ -313,8 +314,8 @@ fn negate_if(negated: bool, expr: Expr) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) } } else { expr }
 }
 
-fn tuple_free(exprs: &[&Box<Expr>]) -> Result<()> {
-    match exprs.iter().any(|expr| matches!(expr.as_ref(), Expr::Tuple(_))) {
+fn tuple_free(exprs: &[&Expr]) -> Result<()> {
+    match exprs.iter().any(|expr| matches!(expr, Expr::Tuple(_))) {
         true => Err(Error::unsupported("BETWEEN with rows")),
         false => Ok(()),
     }
@@ -392,7 +393,9 @@ fn known_operator(name: &str) -> Option<BinaryOperator> {
 fn row_comparison(left: &mut Box<Expr>, op: &BinaryOperator, right: &mut Box<Expr>) -> Result<Option<Expr>> {
     let (lefts, rights) = match (left.as_mut(), right.as_mut()) {
         (Expr::Tuple(lefts), Expr::Tuple(rights)) => (std::mem::take(lefts), std::mem::take(rights)),
-        (Expr::Tuple(_), _) | (_, Expr::Tuple(_)) => return Err(Error::unsupported("a row compared with something else")),
+        (Expr::Tuple(_), _) | (_, Expr::Tuple(_)) => {
+            return Err(Error::unsupported("a row compared with something else"));
+        }
         _ => return Ok(None),
     };
     if lefts.len() != rights.len() || lefts.is_empty() {
@@ -470,7 +473,9 @@ fn quantified(left: &mut Box<Expr>, op: &BinaryOperator, right: &mut Box<Expr>, 
         // The array's rewriting left its elements in a row, see `array_to_row`.
         Expr::Tuple(elements) => std::mem::take(elements),
         Expr::Value(ValueWithSpan { value: AstValue::SingleQuotedString(text), .. }) => array_text(text)?,
-        Expr::Function(function) if is_search_path(function) => SEARCH_PATH.iter().map(|schema| string(*schema)).collect(),
+        Expr::Function(function) if is_search_path(function) => {
+            SEARCH_PATH.iter().map(|schema| string(*schema)).collect()
+        }
         _ => return Err(Error::unsupported(format!("{} over an array", if any { "= ANY" } else { "<> ALL" }))),
     };
     Ok(Some(Expr::InList { expr: Box::new(take_box(left)), list, negated }))
@@ -502,12 +507,23 @@ fn array_text(text: &str) -> Result<Vec<Expr>> {
     Ok(inner.split(',').filter(|part| !part.is_empty()).map(|part| string(part.trim())).collect())
 }
 
-fn like(name: &str, negated: bool, inner: &mut Box<Expr>, pattern: &mut Box<Expr>, escape: Option<&ValueWithSpan>) -> Result<Option<Expr>> {
+fn like(
+    name: &str,
+    negated: bool,
+    inner: &mut Box<Expr>,
+    pattern: &mut Box<Expr>,
+    escape: Option<&ValueWithSpan>,
+) -> Result<Option<Expr>> {
     let mut args = vec![take_box(inner), take_box(pattern)];
     if let Some(escape) = escape {
-        let text = escape.value.clone().into_string().ok_or_else(|| Error::new(SqlState::SYNTAX_ERROR, "ESCAPE needs a string"))?;
+        let text = escape
+            .value
+            .clone()
+            .into_string()
+            .ok_or_else(|| Error::new(SqlState::SYNTAX_ERROR, "ESCAPE needs a string"))?;
         if text.chars().count() > 1 {
-            return Err(Error::new(SqlState::INVALID_ARGUMENT, "invalid escape string").hint("Escape string must be empty or one character."));
+            return Err(Error::new(SqlState::INVALID_ARGUMENT, "invalid escape string")
+                .hint("Escape string must be empty or one character."));
         }
         args.push(string(text));
     }
@@ -536,8 +552,10 @@ fn is_search_path(function: &Function) -> bool {
 /// `array_position(current_schemas(true), x)`, with which tools ask for a schema's place in the search path.
 fn search_path_position(args: &FunctionArguments) -> Option<Expr> {
     let FunctionArguments::List(FunctionArgumentList { args, .. }) = args else { return None };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array))), FunctionArg::Unnamed(FunctionArgExpr::Expr(schema))] =
-        args.as_slice()
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array))),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(schema)),
+    ] = args.as_slice()
     else {
         return None;
     };
@@ -559,10 +577,35 @@ fn search_path_position(args: &FunctionArguments) -> Option<Expr> {
 
 /// Functions of PostgreSQL that are known not to be done, so that they are not said not to exist.
 const NOT_DONE: [&str; 30] = [
-    "array_agg", "json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg", "xmlagg", "percentile_cont",
-    "percentile_disc", "mode", "json_build_object", "jsonb_build_object", "json_build_array", "jsonb_build_array", "to_json",
-    "to_jsonb", "row_to_json", "jsonb_set", "jsonb_extract_path", "array_length", "array_upper", "array_to_string",
-    "string_to_array", "regexp_match", "regexp_split_to_array", "cardinality", "nextval", "currval", "setval", "lastval",
+    "array_agg",
+    "json_agg",
+    "jsonb_agg",
+    "json_object_agg",
+    "jsonb_object_agg",
+    "xmlagg",
+    "percentile_cont",
+    "percentile_disc",
+    "mode",
+    "json_build_object",
+    "jsonb_build_object",
+    "json_build_array",
+    "jsonb_build_array",
+    "to_json",
+    "to_jsonb",
+    "row_to_json",
+    "jsonb_set",
+    "jsonb_extract_path",
+    "array_length",
+    "array_upper",
+    "array_to_string",
+    "string_to_array",
+    "regexp_match",
+    "regexp_split_to_array",
+    "cardinality",
+    "nextval",
+    "currval",
+    "setval",
+    "lastval",
     "gen_random_uuid",
 ];
 
@@ -574,11 +617,16 @@ fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<
         [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(name)] => match name_of(schema).as_str() {
             "pg_catalog" => name_of(name),
             "driftdb" => format!("driftdb.{}", name_of(name)),
-            other => return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{other}\" does not exist"))),
+            other => {
+                return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{other}\" does not exist")));
+            }
         },
-        _ => return Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", function.name))),
+        _ => {
+            return Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", function.name)));
+        }
     };
-    if matches!(name.as_str(), "generate_series" | "unnest" | "regexp_matches" | "regexp_split_to_table" | "json_each") {
+    if matches!(name.as_str(), "generate_series" | "unnest" | "regexp_matches" | "regexp_split_to_table" | "json_each")
+    {
         return Err(Error::unsupported(format!("{name} outside of FROM")));
     }
     if NOT_DONE.contains(&name.as_str()) {
@@ -587,7 +635,9 @@ fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<
     let no_args = match &function.args {
         FunctionArguments::None => true,
         FunctionArguments::List(list) => list.args.is_empty(),
-        FunctionArguments::Subquery(_) => return Err(Error::unsupported(format!("a subquery as the argument of {name}"))),
+        FunctionArguments::Subquery(_) => {
+            return Err(Error::unsupported(format!("a subquery as the argument of {name}")));
+        }
     };
     let transaction_time = || Expr::value(AstValue::Placeholder(format!("${}", placeholders + 1)));
     let statement_time = || Expr::value(AstValue::Placeholder(format!("${}", placeholders + 2)));
@@ -614,10 +664,10 @@ fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<
         };
         return Ok(Some(replacement));
     }
-    if name == "array_position" {
-        if let Some(position) = search_path_position(&function.args) {
-            return Ok(Some(position));
-        }
+    if name == "array_position"
+        && let Some(position) = search_path_position(&function.args)
+    {
+        return Ok(Some(position));
     }
     if matches!(name.as_str(), "current_timestamp" | "localtimestamp" | "localtime" | "current_time") {
         return Err(Error::unsupported(format!("{name} with a precision")));

@@ -48,7 +48,9 @@ type Merged = HashMap<String, Expr>;
 
 /// Makes ON of USING in one SELECT and the ORDER BY behind it.
 pub(super) fn join_using(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
-    let using = |table: &TableWithJoins| table.joins.iter().any(|join| matches!(constraint(join), Some(JoinConstraint::Using(_))));
+    let using = |table: &TableWithJoins| {
+        table.joins.iter().any(|join| matches!(constraint(join), Some(JoinConstraint::Using(_))))
+    };
     if !select.from.iter().any(using) {
         return Ok(());
     }
@@ -95,7 +97,9 @@ fn using_to_on(table: &mut TableWithJoins, merged: &mut Merged) -> Result<Vec<St
                 (Some(known), _) => known.clone(),
                 (None, [only]) => of(only),
                 // Which of several tables has the column is not known here.
-                (None, _) => return Err(Error::unsupported(format!("USING ({column}) after other joins")).hint("Join with ON.")),
+                (None, _) => {
+                    return Err(Error::unsupported(format!("USING ({column}) after other joins")).hint("Join with ON."));
+                }
             };
             let stands_for = match &join.join_operator {
                 JoinOperator::Right(_) | JoinOperator::RightOuter(_) => of(&right),
@@ -209,10 +213,10 @@ fn table_has(table: &TableWithJoins, name: &Ident, column: &str) -> bool {
         let Some(JoinConstraint::On(on)) = constraint(join) else { continue };
         let mut on = on.clone();
         let _ = visit_expressions_mut(&mut on, |part| {
-            if let Expr::CompoundIdentifier(idents) = part {
-                if let [of, last] = idents.as_slice() {
-                    found |= name_of(of) == name_of(name) && name_of(last) == column;
-                }
+            if let Expr::CompoundIdentifier(idents) = part
+                && let [of, last] = idents.as_slice()
+            {
+                found |= name_of(of) == name_of(name) && name_of(last) == column;
             }
             ControlFlow::<()>::Continue(())
         });
@@ -242,7 +246,8 @@ pub(super) fn rewrite_joins(query: &mut Query) -> Result<()> {
 }
 
 fn inline_lateral_rows(select: &mut Select, order_by: Option<&mut OrderBy>) {
-    if select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))) {
+    if select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)))
+    {
         return;
     }
     let mut inlined = Vec::new();
@@ -292,7 +297,9 @@ fn lateral_row(join: &Join) -> Option<Vec<Inlined>> {
         }
         _ => false,
     };
-    let TableFactor::Derived { lateral: true, subquery, alias: Some(alias), sample: None } = &join.relation else { return None };
+    let TableFactor::Derived { lateral: true, subquery, alias: Some(alias), sample: None } = &join.relation else {
+        return None;
+    };
     let SetExpr::Select(select) = subquery.body.as_ref() else { return None };
     let bare = subquery.with.is_none()
         && subquery.limit_clause.is_none()

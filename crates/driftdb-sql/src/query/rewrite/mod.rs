@@ -16,8 +16,8 @@ mod time;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Fetch, GroupByExpr, LimitClause, Query, Select, SetExpr, TableFactor, ValueWithSpan, Value as AstValue,
-    VisitMut, VisitorMut, OrderByKind, Distinct,
+    Distinct, Expr, Fetch, GroupByExpr, LimitClause, OrderByKind, Query, Select, SetExpr, TableFactor,
+    Value as AstValue, ValueWithSpan, VisitMut, VisitorMut,
 };
 use driftdb_types::{DataType, Error, Result, SqlState, Value};
 
@@ -86,10 +86,10 @@ impl VisitorMut for Rewrite<'_> {
     /// Numbers that stand for themselves and not for values (LIMIT, positions) get their literal form back.
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth = self.depth.saturating_sub(1);
-        if let Some(order_by) = &mut query.order_by {
-            if let OrderByKind::Expressions(exprs) = &mut order_by.kind {
-                exprs.iter_mut().for_each(|item| exprs::plain_number(&mut item.expr));
-            }
+        if let Some(order_by) = &mut query.order_by
+            && let OrderByKind::Expressions(exprs) = &mut order_by.kind
+        {
+            exprs.iter_mut().for_each(|item| exprs::plain_number(&mut item.expr));
         }
         if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
             for expr in limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value)) {

@@ -17,7 +17,11 @@ const UNNAMED: &str = "?column?";
 /// sure; further in, where a name is referred to from outside, it is left alone.
 pub(super) fn name_results(select: &mut Select, outermost: bool) {
     let mut taken = HashSet::new();
-    let wildcard = outermost && select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let wildcard = outermost
+        && select
+            .projection
+            .iter()
+            .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     for (position, item) in select.projection.iter_mut().enumerate() {
         match item {
             SelectItem::UnnamedExpr(expr) => {
@@ -65,7 +69,9 @@ pub(super) fn name_of_expr(expr: &Expr) -> Option<String> {
         }
         Expr::TypedString(typed) => return type_name(&typed.data_type.to_string()),
         Expr::Interval(_) => "interval".to_owned(),
-        Expr::Case { else_result, .. } => else_result.as_deref().and_then(strong_name).unwrap_or_else(|| "case".to_owned()),
+        Expr::Case { else_result, .. } => {
+            else_result.as_deref().and_then(strong_name).unwrap_or_else(|| "case".to_owned())
+        }
         Expr::Exists { .. } => "exists".to_owned(),
         Expr::Subquery(query) => return name_of_first_result(&query.body),
         Expr::Extract { .. } => "extract".to_owned(),

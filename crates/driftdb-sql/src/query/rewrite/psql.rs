@@ -50,7 +50,9 @@ fn empty(select: &mut Select) -> bool {
         let inner = table.joins.iter().filter(|join| {
             matches!(
                 &join.join_operator,
-                JoinOperator::Join(JoinConstraint::On(_)) | JoinOperator::Inner(JoinConstraint::On(_)) | JoinOperator::CrossJoin(_)
+                JoinOperator::Join(JoinConstraint::On(_))
+                    | JoinOperator::Inner(JoinConstraint::On(_))
+                    | JoinOperator::CrossJoin(_)
             )
         });
         let outer_right = table.joins.iter().any(|join| {
@@ -62,7 +64,8 @@ fn empty(select: &mut Select) -> bool {
         let mut factors = std::iter::once(&table.relation).chain(inner.map(|join| &join.relation));
         !outer_right && factors.any(|factor| catalog_table(factor).is_some_and(|name| is_empty_table(&name)))
     });
-    let plain = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty()) && select.having.is_none();
+    let plain =
+        matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty()) && select.having.is_none();
     let named = select.projection.iter().all(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => !super::from::calls_aggregate(expr),
         _ => false,
@@ -88,7 +91,9 @@ fn empty(select: &mut Select) -> bool {
 fn arrays_to_null(select: &mut Select) {
     let of_catalog = !select.from.is_empty()
         && select.from.iter().all(|table| {
-            std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)).all(|factor| catalog_table(factor).is_some())
+            std::iter::once(&table.relation)
+                .chain(table.joins.iter().map(|join| &join.relation))
+                .all(|factor| catalog_table(factor).is_some())
         });
     if !of_catalog {
         return;

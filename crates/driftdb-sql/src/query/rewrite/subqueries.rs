@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderByKind, Query, Select,
-    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator, Value as AstValue,
-    ValueWithSpan, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator,
+    Value as AstValue, ValueWithSpan, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
 };
 
 use super::exprs::operation;
@@ -73,7 +73,10 @@ pub(super) fn single_row(expr: &mut Expr) {
     };
     let args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(result))];
     let call = aggregate_call(aggregate, args, clauses);
-    *item = SelectItem::ExprWithAlias { expr: call, alias: Ident::with_quote('"', name.unwrap_or_else(|| "?column?".to_owned())) };
+    *item = SelectItem::ExprWithAlias {
+        expr: call,
+        alias: Ident::with_quote('"', name.unwrap_or_else(|| "?column?".to_owned())),
+    };
     query.order_by = None;
     query.limit_clause = None;
 }
@@ -211,7 +214,8 @@ fn over(query: Query, condition: Option<Expr>) -> Query {
 
 fn in_values(left: &Expr, subquery: &Query) -> Expr {
     let column = || Expr::CompoundIdentifier(vec![quoted(ALIAS), quoted(COLUMN)]);
-    let some = |condition: Option<Expr>| operation(scalar(over(subquery.clone(), condition)), BinaryOperator::Gt, zero());
+    let some =
+        |condition: Option<Expr>| operation(scalar(over(subquery.clone(), condition)), BinaryOperator::Gt, zero());
     let equal = some(Some(operation(column(), BinaryOperator::Eq, left.clone())));
     let null_row = some(Some(Expr::IsNull(Box::new(column()))));
     let null_left = operation(Expr::IsNull(Box::new(left.clone())), BinaryOperator::And, some(None));

@@ -10,8 +10,8 @@ use driftdb_store::Period;
 use driftdb_types::{CommitSeq, Error, Result, SqlState, Value};
 
 use super::Rewrite;
-use crate::parse::temporal::{PointExpr, SystemTime, system_time_of};
 use crate::parse::name_of;
+use crate::parse::temporal::{PointExpr, SystemTime, system_time_of};
 use crate::query::eval_const_typed;
 use crate::system_time::{resolve_bound, resolve_point};
 
@@ -57,12 +57,20 @@ impl Rewrite<'_> {
         }
     }
 
-    fn versioned(&mut self, name: &mut ObjectName, alias: &mut Option<TableAlias>, clause: &TableVersion) -> Result<()> {
+    fn versioned(
+        &mut self,
+        name: &mut ObjectName,
+        alias: &mut Option<TableAlias>,
+        clause: &TableVersion,
+    ) -> Result<()> {
         let table = match name.0.as_slice() {
             [ObjectNamePart::Identifier(table)] => {
                 if self.seen.ctes.contains(&name_of(table)) {
-                    return Err(Error::unsupported(format!("FOR SYSTEM_TIME of the WITH query \"{}\"", name_of(table)))
-                        .hint("Put the clause on the tables inside of it."));
+                    return Err(Error::unsupported(format!(
+                        "FOR SYSTEM_TIME of the WITH query \"{}\"",
+                        name_of(table)
+                    ))
+                    .hint("Put the clause on the tables inside of it."));
                 }
                 table.clone()
             }
@@ -116,7 +124,10 @@ impl Rewrite<'_> {
         let (Some(from), Some(to)) = (self.value(from)?, self.value(to)?) else { return Ok(None) };
         let start = resolve_bound(&self.ctx.read, &from.0, from.1, zone)?;
         let end = resolve_bound(&self.ctx.read, &to.0, to.1, zone)?;
-        Ok(Some(((start.last_at_or_before, start.first_at_or_after()), (end.last_at_or_before, end.first_at_or_after()))))
+        Ok(Some((
+            (start.last_at_or_before, start.first_at_or_after()),
+            (end.last_at_or_before, end.first_at_or_after()),
+        )))
     }
 
     /// A point's value, and whether it can only be a commit's number. `None` while a parameter has no value yet.
@@ -187,7 +198,9 @@ fn table_function(name: &mut ObjectName, alias: &mut Option<TableAlias>) -> Resu
         [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(function)] => match name_of(schema).as_str() {
             "pg_catalog" => name_of(function),
             "driftdb" => format!("driftdb.{}", name_of(function)),
-            other => return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{other}\" does not exist"))),
+            other => {
+                return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{other}\" does not exist")));
+            }
         },
         _ => return Err(Error::unsupported(format!("{name} in FROM"))),
     };

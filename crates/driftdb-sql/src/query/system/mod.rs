@@ -21,7 +21,7 @@ use driftdb_types::{DataType, Result, TableSchema, Value};
 use super::functions::CLUSTERED_INDEX_OID;
 use super::scan::{RowsExec, ValueRows};
 use super::types::field;
-use crate::read::QueryContext;
+use crate::read::{QueryContext, ReadState};
 
 /// The oid of the schema `public`.
 const PUBLIC_OID: i64 = 2200;
@@ -94,7 +94,12 @@ impl TableProvider for SystemProvider {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        RowsExec::plan(&self.schema, projection, format!("{}.{}", self.table.schema, self.table.name), self.table.rows)
+        let rows = self.table.rows;
+        RowsExec::plan(&self.schema, projection, format!("{}.{}", self.table.schema, self.table.name), move |ctx| {
+            let catalog = ctx.read.catalog_shown()?;
+            let read = ReadState { catalog, ..ctx.read.clone() };
+            rows(&QueryContext { read, ..ctx.clone() })
+        })
     }
 }
 

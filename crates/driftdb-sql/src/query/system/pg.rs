@@ -3,7 +3,8 @@
 use driftdb_types::{ColumnId, DataType as T, Result, TableSchema, Value};
 
 use super::{
-    CATALOG_OID, INFORMATION_OID, PUBLIC_OID, SystemTable, USER_OID, all, clustered_index_oid, oid, ready, system_oid, text,
+    CATALOG_OID, INFORMATION_OID, PUBLIC_OID, SystemTable, USER_OID, all, clustered_index_oid, oid, ready, system_oid,
+    text,
 };
 use crate::query::scan::ValueRows;
 use crate::read::QueryContext;
@@ -17,73 +18,246 @@ macro_rules! table {
 }
 
 pub(super) const TABLES: &[SystemTable] = &[
-    table!("pg_namespace", [("oid", T::Int8), ("nspname", T::Text), ("nspowner", T::Int8), ("nspacl", T::Text)], namespaces),
-    table!("pg_class", [
-        ("oid", T::Int8), ("relname", T::Text), ("relnamespace", T::Int8), ("reltype", T::Int8), ("reloftype", T::Int8),
-        ("relowner", T::Int8), ("relam", T::Int8), ("relfilenode", T::Int8), ("reltablespace", T::Int8),
-        ("relpages", T::Int4), ("reltuples", T::Float4), ("relallvisible", T::Int4), ("reltoastrelid", T::Int8),
-        ("relhasindex", T::Bool), ("relisshared", T::Bool), ("relpersistence", T::Text), ("relkind", T::Text),
-        ("relnatts", T::Int2), ("relchecks", T::Int2), ("relhasrules", T::Bool), ("relhastriggers", T::Bool),
-        ("relhassubclass", T::Bool), ("relrowsecurity", T::Bool), ("relforcerowsecurity", T::Bool),
-        ("relispopulated", T::Bool), ("relreplident", T::Text), ("relispartition", T::Bool), ("relacl", T::Text),
-        ("reloptions", T::Text), ("relpartbound", T::Text),
-    ], classes),
-    table!("pg_attribute", [
-        ("attrelid", T::Int8), ("attname", T::Text), ("atttypid", T::Int8), ("attstattarget", T::Int4), ("attlen", T::Int2),
-        ("attnum", T::Int2), ("attndims", T::Int4), ("atttypmod", T::Int4), ("attnotnull", T::Bool), ("atthasdef", T::Bool),
-        ("atthasmissing", T::Bool), ("attidentity", T::Text), ("attgenerated", T::Text), ("attisdropped", T::Bool),
-        ("attislocal", T::Bool), ("attinhcount", T::Int4), ("attcollation", T::Int8), ("attacl", T::Text),
-        ("attcompression", T::Text), ("attstorage", T::Text), ("attoptions", T::Text), ("attfdwoptions", T::Text),
-    ], attributes),
+    table!(
+        "pg_namespace",
+        [("oid", T::Int8), ("nspname", T::Text), ("nspowner", T::Int8), ("nspacl", T::Text)],
+        namespaces
+    ),
+    table!(
+        "pg_class",
+        [
+            ("oid", T::Int8),
+            ("relname", T::Text),
+            ("relnamespace", T::Int8),
+            ("reltype", T::Int8),
+            ("reloftype", T::Int8),
+            ("relowner", T::Int8),
+            ("relam", T::Int8),
+            ("relfilenode", T::Int8),
+            ("reltablespace", T::Int8),
+            ("relpages", T::Int4),
+            ("reltuples", T::Float4),
+            ("relallvisible", T::Int4),
+            ("reltoastrelid", T::Int8),
+            ("relhasindex", T::Bool),
+            ("relisshared", T::Bool),
+            ("relpersistence", T::Text),
+            ("relkind", T::Text),
+            ("relnatts", T::Int2),
+            ("relchecks", T::Int2),
+            ("relhasrules", T::Bool),
+            ("relhastriggers", T::Bool),
+            ("relhassubclass", T::Bool),
+            ("relrowsecurity", T::Bool),
+            ("relforcerowsecurity", T::Bool),
+            ("relispopulated", T::Bool),
+            ("relreplident", T::Text),
+            ("relispartition", T::Bool),
+            ("relacl", T::Text),
+            ("reloptions", T::Text),
+            ("relpartbound", T::Text),
+        ],
+        classes
+    ),
+    table!(
+        "pg_attribute",
+        [
+            ("attrelid", T::Int8),
+            ("attname", T::Text),
+            ("atttypid", T::Int8),
+            ("attstattarget", T::Int4),
+            ("attlen", T::Int2),
+            ("attnum", T::Int2),
+            ("attndims", T::Int4),
+            ("atttypmod", T::Int4),
+            ("attnotnull", T::Bool),
+            ("atthasdef", T::Bool),
+            ("atthasmissing", T::Bool),
+            ("attidentity", T::Text),
+            ("attgenerated", T::Text),
+            ("attisdropped", T::Bool),
+            ("attislocal", T::Bool),
+            ("attinhcount", T::Int4),
+            ("attcollation", T::Int8),
+            ("attacl", T::Text),
+            ("attcompression", T::Text),
+            ("attstorage", T::Text),
+            ("attoptions", T::Text),
+            ("attfdwoptions", T::Text),
+        ],
+        attributes
+    ),
     table!("pg_attrdef", [("oid", T::Int8), ("adrelid", T::Int8), ("adnum", T::Int2), ("adbin", T::Text)], defaults),
-    table!("pg_type", [
-        ("oid", T::Int8), ("typname", T::Text), ("typnamespace", T::Int8), ("typowner", T::Int8), ("typlen", T::Int2),
-        ("typbyval", T::Bool), ("typtype", T::Text), ("typcategory", T::Text), ("typispreferred", T::Bool),
-        ("typisdefined", T::Bool), ("typdelim", T::Text), ("typrelid", T::Int8), ("typelem", T::Int8), ("typarray", T::Int8),
-        ("typinput", T::Text), ("typnotnull", T::Bool), ("typbasetype", T::Int8), ("typtypmod", T::Int4),
-        ("typcollation", T::Int8), ("typdefault", T::Text),
-    ], types),
-    table!("pg_index", [
-        ("indexrelid", T::Int8), ("indrelid", T::Int8), ("indnatts", T::Int2), ("indnkeyatts", T::Int2),
-        ("indisunique", T::Bool), ("indisprimary", T::Bool), ("indisexclusion", T::Bool), ("indimmediate", T::Bool),
-        ("indisclustered", T::Bool), ("indisvalid", T::Bool), ("indisready", T::Bool), ("indislive", T::Bool),
-        ("indisreplident", T::Bool), ("indkey", T::Text), ("indexprs", T::Text), ("indpred", T::Text),
-        ("indnullsnotdistinct", T::Bool),
-    ], indexes),
-    table!("pg_constraint", [
-        ("oid", T::Int8), ("conname", T::Text), ("connamespace", T::Int8), ("contype", T::Text), ("condeferrable", T::Bool),
-        ("condeferred", T::Bool), ("convalidated", T::Bool), ("conrelid", T::Int8), ("contypid", T::Int8),
-        ("conindid", T::Int8), ("conparentid", T::Int8), ("confrelid", T::Int8), ("conkey", T::Text), ("confkey", T::Text),
-        ("conbin", T::Text), ("conislocal", T::Bool),
-    ], constraints),
-    table!("pg_tables", [
-        ("schemaname", T::Text), ("tablename", T::Text), ("tableowner", T::Text), ("tablespace", T::Text),
-        ("hasindexes", T::Bool), ("hasrules", T::Bool), ("hastriggers", T::Bool), ("rowsecurity", T::Bool),
-    ], tables),
-    table!("pg_indexes", [
-        ("schemaname", T::Text), ("tablename", T::Text), ("indexname", T::Text), ("tablespace", T::Text), ("indexdef", T::Text),
-    ], index_texts),
-    table!("pg_database", [
-        ("oid", T::Int8), ("datname", T::Text), ("datdba", T::Int8), ("encoding", T::Int4), ("datlocprovider", T::Text),
-        ("datistemplate", T::Bool), ("datallowconn", T::Bool), ("datconnlimit", T::Int4), ("dattablespace", T::Int8),
-        ("datcollate", T::Text), ("datctype", T::Text), ("daticulocale", T::Text), ("datcollversion", T::Text),
-        ("datacl", T::Text),
-    ], databases),
-    table!("pg_roles", [
-        ("oid", T::Int8), ("rolname", T::Text), ("rolsuper", T::Bool), ("rolinherit", T::Bool), ("rolcreaterole", T::Bool),
-        ("rolcreatedb", T::Bool), ("rolcanlogin", T::Bool), ("rolconnlimit", T::Int4), ("rolvaliduntil", T::TimestampTz),
-        ("rolreplication", T::Bool), ("rolbypassrls", T::Bool),
-    ], roles),
-    table!("pg_user", [("usename", T::Text), ("usesysid", T::Int8), ("usecreatedb", T::Bool), ("usesuper", T::Bool)], users),
-    table!("pg_settings", [
-        ("name", T::Text), ("setting", T::Text), ("unit", T::Text), ("category", T::Text), ("short_desc", T::Text),
-        ("context", T::Text), ("vartype", T::Text), ("source", T::Text),
-    ], settings),
-    table!("pg_am", [("oid", T::Int8), ("amname", T::Text), ("amhandler", T::Text), ("amtype", T::Text)], access_methods),
-    table!("pg_collation", [
-        ("oid", T::Int8), ("collname", T::Text), ("collnamespace", T::Int8), ("collprovider", T::Text),
-        ("collencoding", T::Int4), ("collcollate", T::Text), ("collctype", T::Text),
-    ], collations),
+    table!(
+        "pg_type",
+        [
+            ("oid", T::Int8),
+            ("typname", T::Text),
+            ("typnamespace", T::Int8),
+            ("typowner", T::Int8),
+            ("typlen", T::Int2),
+            ("typbyval", T::Bool),
+            ("typtype", T::Text),
+            ("typcategory", T::Text),
+            ("typispreferred", T::Bool),
+            ("typisdefined", T::Bool),
+            ("typdelim", T::Text),
+            ("typrelid", T::Int8),
+            ("typelem", T::Int8),
+            ("typarray", T::Int8),
+            ("typinput", T::Text),
+            ("typnotnull", T::Bool),
+            ("typbasetype", T::Int8),
+            ("typtypmod", T::Int4),
+            ("typcollation", T::Int8),
+            ("typdefault", T::Text),
+        ],
+        types
+    ),
+    table!(
+        "pg_index",
+        [
+            ("indexrelid", T::Int8),
+            ("indrelid", T::Int8),
+            ("indnatts", T::Int2),
+            ("indnkeyatts", T::Int2),
+            ("indisunique", T::Bool),
+            ("indisprimary", T::Bool),
+            ("indisexclusion", T::Bool),
+            ("indimmediate", T::Bool),
+            ("indisclustered", T::Bool),
+            ("indisvalid", T::Bool),
+            ("indisready", T::Bool),
+            ("indislive", T::Bool),
+            ("indisreplident", T::Bool),
+            ("indkey", T::Text),
+            ("indexprs", T::Text),
+            ("indpred", T::Text),
+            ("indnullsnotdistinct", T::Bool),
+        ],
+        indexes
+    ),
+    table!(
+        "pg_constraint",
+        [
+            ("oid", T::Int8),
+            ("conname", T::Text),
+            ("connamespace", T::Int8),
+            ("contype", T::Text),
+            ("condeferrable", T::Bool),
+            ("condeferred", T::Bool),
+            ("convalidated", T::Bool),
+            ("conrelid", T::Int8),
+            ("contypid", T::Int8),
+            ("conindid", T::Int8),
+            ("conparentid", T::Int8),
+            ("confrelid", T::Int8),
+            ("conkey", T::Text),
+            ("confkey", T::Text),
+            ("conbin", T::Text),
+            ("conislocal", T::Bool),
+        ],
+        constraints
+    ),
+    table!(
+        "pg_tables",
+        [
+            ("schemaname", T::Text),
+            ("tablename", T::Text),
+            ("tableowner", T::Text),
+            ("tablespace", T::Text),
+            ("hasindexes", T::Bool),
+            ("hasrules", T::Bool),
+            ("hastriggers", T::Bool),
+            ("rowsecurity", T::Bool),
+        ],
+        tables
+    ),
+    table!(
+        "pg_indexes",
+        [
+            ("schemaname", T::Text),
+            ("tablename", T::Text),
+            ("indexname", T::Text),
+            ("tablespace", T::Text),
+            ("indexdef", T::Text),
+        ],
+        index_texts
+    ),
+    table!(
+        "pg_database",
+        [
+            ("oid", T::Int8),
+            ("datname", T::Text),
+            ("datdba", T::Int8),
+            ("encoding", T::Int4),
+            ("datlocprovider", T::Text),
+            ("datistemplate", T::Bool),
+            ("datallowconn", T::Bool),
+            ("datconnlimit", T::Int4),
+            ("dattablespace", T::Int8),
+            ("datcollate", T::Text),
+            ("datctype", T::Text),
+            ("daticulocale", T::Text),
+            ("datcollversion", T::Text),
+            ("datacl", T::Text),
+        ],
+        databases
+    ),
+    table!(
+        "pg_roles",
+        [
+            ("oid", T::Int8),
+            ("rolname", T::Text),
+            ("rolsuper", T::Bool),
+            ("rolinherit", T::Bool),
+            ("rolcreaterole", T::Bool),
+            ("rolcreatedb", T::Bool),
+            ("rolcanlogin", T::Bool),
+            ("rolconnlimit", T::Int4),
+            ("rolvaliduntil", T::TimestampTz),
+            ("rolreplication", T::Bool),
+            ("rolbypassrls", T::Bool),
+        ],
+        roles
+    ),
+    table!(
+        "pg_user",
+        [("usename", T::Text), ("usesysid", T::Int8), ("usecreatedb", T::Bool), ("usesuper", T::Bool)],
+        users
+    ),
+    table!(
+        "pg_settings",
+        [
+            ("name", T::Text),
+            ("setting", T::Text),
+            ("unit", T::Text),
+            ("category", T::Text),
+            ("short_desc", T::Text),
+            ("context", T::Text),
+            ("vartype", T::Text),
+            ("source", T::Text),
+        ],
+        settings
+    ),
+    table!(
+        "pg_am",
+        [("oid", T::Int8), ("amname", T::Text), ("amhandler", T::Text), ("amtype", T::Text)],
+        access_methods
+    ),
+    table!(
+        "pg_collation",
+        [
+            ("oid", T::Int8),
+            ("collname", T::Text),
+            ("collnamespace", T::Int8),
+            ("collprovider", T::Text),
+            ("collencoding", T::Int4),
+            ("collcollate", T::Text),
+            ("collctype", T::Text),
+        ],
+        collations
+    ),
 ];
 
 const HEAP_OID: i64 = 2;
@@ -236,7 +410,15 @@ fn classes(ctx: &QueryContext) -> Result<ValueRows> {
     ready(rows)
 }
 
-fn attribute_row(relation: i64, number: usize, name: &str, data_type: T, not_null: bool, default: bool, dropped: bool) -> Vec<Value> {
+fn attribute_row(
+    relation: i64,
+    number: usize,
+    name: &str,
+    data_type: T,
+    not_null: bool,
+    default: bool,
+    dropped: bool,
+) -> Vec<Value> {
     let type_oid = if dropped { 0 } else { i64::from(data_type.oid()) };
     let name = if dropped { format!("........pg.dropped.{number}........") } else { name.to_owned() };
     vec![
@@ -449,8 +631,12 @@ fn index_texts(ctx: &QueryContext) -> Result<ValueRows> {
     let mut rows = Vec::new();
     for table in ctx.read.catalog.tables() {
         for index in indexes_of(table) {
-            let columns: Vec<&str> =
-                index.columns.iter().filter_map(|id| table.column_by_id(*id)).map(|column| column.name.as_str()).collect();
+            let columns: Vec<&str> = index
+                .columns
+                .iter()
+                .filter_map(|id| table.column_by_id(*id))
+                .map(|column| column.name.as_str())
+                .collect();
             let unique = if index.unique { "UNIQUE " } else { "" };
             let definition = format!(
                 "CREATE {unique}INDEX {} ON public.{} USING btree ({})",
@@ -521,7 +707,8 @@ fn settings(ctx: &QueryContext) -> Result<ValueRows> {
 }
 
 fn access_methods(_: &QueryContext) -> Result<ValueRows> {
-    let row = |number: i64, name: &str, kind: &str| vec![oid(number), text(name), text(format!("{name}handler")), text(kind)];
+    let row =
+        |number: i64, name: &str, kind: &str| vec![oid(number), text(name), text(format!("{name}handler")), text(kind)];
     ready(vec![row(HEAP_OID, "heap", "t"), row(BTREE_OID, "btree", "i")])
 }
 
