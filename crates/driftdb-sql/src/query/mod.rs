@@ -24,6 +24,8 @@ mod scan;
 mod series;
 mod single;
 mod system;
+#[cfg(test)]
+mod tests;
 mod types;
 mod widening;
 

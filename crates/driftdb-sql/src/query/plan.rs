@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
@@ -18,8 +19,8 @@ use datafusion::sql::sqlparser::ast::{
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, Value};
 use futures::StreamExt;
 
-use super::errors::{clean_name, from_datafusion};
-use super::functions::Facts;
+use super::errors::{clean_name, from_datafusion, into_datafusion};
+use super::functions::{Facts, alive};
 use super::planner::Planner;
 use super::resolve::{ParamTypes, resolve};
 use super::rewrite::{Rewritten, rewrite};
@@ -139,6 +140,7 @@ pub(super) fn facts(ctx: &QueryContext) -> Result<Facts> {
         statement_time_us: ctx.statement_time_us,
         clock: Arc::clone(&ctx.read.engine.env().clock),
         backend_pid: 0,
+        cancel: Arc::clone(&ctx.cancel),
     })
 }
 
@@ -181,8 +183,8 @@ fn columns_of(plan: &LogicalPlan) -> Result<Arc<[ResultColumn]>> {
 pub(crate) fn run_query(ctx: &QueryContext, planned: &PlannedQuery, params: &[Value]) -> Result<RowStream> {
     guarded(|| {
         let state = ctx.runtime.state(ctx);
-        let plan = ready_plan(ctx, &state, planned, params)?;
-        let fields: Vec<Arc<Field>> = plan.schema().fields().iter().cloned().collect();
+        let plan = cancellable(ctx, ready_plan(ctx, &state, planned, params)?)?;
+        let fields = result_fields(&plan, &planned.columns);
         let stream = {
             let _tasks = ctx.runtime.enter();
             let physical = physical(&state, &plan)?;
@@ -191,6 +193,17 @@ pub(crate) fn run_query(ctx: &QueryContext, planned: &PlannedQuery, params: &[Va
         let rows = QueryRows { ctx: ctx.clone(), stream: Some(stream), fields, batch: None };
         Ok(RowStream::new(Arc::clone(&planned.columns), Box::new(rows)))
     })
+}
+
+/// The fields of the result. A parameter's value has taken the place of its field, and with it of its type (a `jsonb` is
+/// a text like others by then), so the types found while planning are what counts.
+fn result_fields(plan: &LogicalPlan, columns: &[ResultColumn]) -> Vec<Arc<Field>> {
+    let found = plan.schema().fields();
+    let typed = |(found, column): (&Arc<Field>, &ResultColumn)| {
+        let typed = field(found.name(), column.data_type, found.is_nullable());
+        if typed.data_type() == found.data_type() { Arc::new(typed) } else { Arc::clone(found) }
+    };
+    found.iter().zip(columns).map(typed).collect()
 }
 
 pub(super) fn physical(state: &SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
@@ -231,6 +244,26 @@ pub(super) fn optimized_bound(
 ) -> Result<LogicalPlan> {
     let bound = put_values(ctx, plan.clone(), types, params)?;
     state.optimize(&bound).map_err(from_datafusion)
+}
+
+/// Puts a look at the cancel flag into the conditions of joins.
+fn cancellable(ctx: &QueryContext, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut look = None;
+    let transformed = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Join(mut join) if join.filter.is_some() => {
+            let alive = match &look {
+                Some(alive) => Expr::clone(alive),
+                None => {
+                    let facts = Arc::new(facts(ctx).map_err(into_datafusion)?);
+                    look.insert(alive(&facts).map_err(into_datafusion)?).clone()
+                }
+            };
+            join.filter = join.filter.take().map(|condition| alive.and(condition));
+            Ok(Transformed::yes(LogicalPlan::Join(join)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    transformed.map(|transformed| transformed.data).map_err(from_datafusion)
 }
 
 fn has_parameters(plan: &LogicalPlan) -> Result<bool> {

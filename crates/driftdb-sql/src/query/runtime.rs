@@ -50,7 +50,7 @@ impl QueryRuntime {
         let mut physical_rules = PhysicalOptimizer::new().rules;
         physical_rules.insert(0, Arc::new(AppendUnions));
         let state = SessionStateBuilder::new()
-            .with_config(config())
+            .with_config(config(options.memory_limit_bytes))
             .with_runtime_env(environment)
             .with_physical_optimizer_rules(physical_rules)
             .with_aggregate_functions(datafusion::functions_aggregate::all_default_aggregate_functions())
@@ -91,7 +91,7 @@ fn optimizer() -> Optimizer {
     optimizer
 }
 
-fn config() -> SessionConfig {
+fn config(memory_limit_bytes: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_target_partitions(1)
         .with_information_schema(false)
@@ -105,6 +105,8 @@ fn config() -> SessionConfig {
     options.optimizer.repartition_aggregations = false;
     options.optimizer.repartition_windows = false;
     options.optimizer.repartition_sorts = false;
+    // What a sort keeps back for merging what it spilled must leave room for the sort itself.
+    options.execution.sort_spill_reservation_bytes = (memory_limit_bytes / 16).min(10 << 20);
     // The logical and the physical schema may differ in metadata, which says nothing of the values.
     options.execution.skip_physical_aggregate_schema_check = true;
     config

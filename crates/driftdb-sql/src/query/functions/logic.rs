@@ -63,6 +63,17 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
             eval: |_, args| nulls(args, false),
         }],
     },
+    Builtin {
+        name: super::ALIVE,
+        nulls: Nulls::Strict,
+        volatile: true,
+        overloads: &[Overload {
+            args: &[],
+            rest: None,
+            returns: Returns::Is(T::Bool),
+            eval: |_, _| Ok(Value::Bool(true)),
+        }],
+    },
     // The resolver puts the name of the type there.
     Builtin {
         name: "pg_typeof",

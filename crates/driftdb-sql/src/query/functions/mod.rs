@@ -29,7 +29,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
     Volatility,
 };
-use driftdb_engine::Catalog;
+use driftdb_engine::{Cancel, Catalog};
 use driftdb_env::Clock;
 use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
 
@@ -54,6 +54,7 @@ pub(crate) struct Facts {
     pub(crate) statement_time_us: i64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) backend_pid: i32,
+    pub(crate) cancel: Arc<Cancel>,
 }
 
 /// How a function treats NULL arguments.
@@ -98,6 +99,17 @@ pub(crate) struct Call {
     pub(crate) what: Callee,
     pub(crate) facts: Arc<Facts>,
     signature: Signature,
+}
+
+/// Always true, unless the query is cancelled: then an error. Put into the conditions of joins.
+pub(crate) const ALIVE: &str = "\u{1}alive";
+
+/// A call of [`ALIVE`].
+pub(crate) fn alive(facts: &Arc<Facts>) -> Result<Expr> {
+    let builtin = builtin(ALIVE).ok_or_else(|| Error::internal("nothing asks whether a query is cancelled"))?;
+    let udf = Call::udf(Callee::Builtin(builtin), facts);
+    let call = unresolved(&udf).ok_or_else(|| Error::internal("a call that is none"))?;
+    Ok(Arc::new(call.resolved(call.resolve(&[])?)).call(Vec::new()))
 }
 
 /// What is called.
@@ -286,6 +298,11 @@ impl ResolvedCall {
     }
 
     fn invoke(&self, args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+        // A join can work for long without asking a scan for more, but not without evaluating its condition.
+        self.facts.cancel.check()?;
+        if self.name() == ALIVE {
+            return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))));
+        }
         if let Callee::Builtin(builtin) = self.what
             && let Some(result) = arith::vectorised(builtin.name, &args.args, args.number_rows, self.field.data_type())?
         {
