@@ -493,7 +493,7 @@ impl<'a> Walk<'a> {
             Expr::Tuple(exprs) => self.exprs(exprs),
             Expr::Interval(Interval { value, .. }) => self.expr(value),
             Expr::Array(Array { elem, named: _ }) => self.exprs(elem),
-            // psql's \\d has a subscript, which the query planner knows; it refuses all others.
+            // psql's \d has a subscript, which the query planner knows; it refuses all others.
             Expr::CompoundFieldAccess { root, access_chain } => {
                 self.expr(root)?;
                 for access in access_chain {

@@ -112,6 +112,16 @@ impl Dialect for DriftDialect {
     }
 
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        // The parser itself takes all that follows for the right side: `a IS DISTINCT FROM b AND c` as one comparison.
+        let distinct = parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]);
+        if distinct || parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+            let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            let both = |right| (Box::new(expr.clone()), Box::new(right));
+            return Some(right.map(|right| match (both(right), distinct) {
+                ((left, right), true) => Expr::IsDistinctFrom(left, right),
+                ((left, right), false) => Expr::IsNotDistinctFrom(left, right),
+            }));
+        }
         POSTGRES.parse_infix(parser, expr, precedence)
     }
 

@@ -2,7 +2,7 @@ use driftdb_types::SqlState;
 
 use super::temporal::{PointExpr, SystemTime, system_time_of};
 use super::*;
-use datafusion::sql::sqlparser::ast::{SetExpr, TableFactor};
+use datafusion::sql::sqlparser::ast::{Expr, SelectItem, SetExpr, TableFactor};
 
 fn one(sql: &str) -> Statement {
     let mut statements = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
@@ -273,4 +273,19 @@ fn the_highest_parameter_is_known() {
     );
     assert_eq!(one("EXPLAIN SELECT $2").parameters(), 2);
     assert_eq!(one("UPDATE t SET a = $1 FROM u WHERE u.b = $2").parameters(), 2);
+}
+
+#[test]
+fn is_distinct_from_binds_tighter_than_and() {
+    let query = parse_query("SELECT a IS NOT DISTINCT FROM b AND c, a IS DISTINCT FROM b = 1 OR c").unwrap();
+    let SetExpr::Select(select) = *query.body else { panic!("no SELECT") };
+    let tops: Vec<String> = select
+        .projection
+        .iter()
+        .map(|item| match item {
+            SelectItem::UnnamedExpr(Expr::BinaryOp { left, op, right }) => format!("[{left}] {op} [{right}]"),
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(tops, ["[a IS NOT DISTINCT FROM b] AND [c]", "[a IS DISTINCT FROM b = 1] OR [c]"]);
 }
