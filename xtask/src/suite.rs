@@ -73,7 +73,7 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
     let (packages, filter): (&[&str], _) = match which {
         Long::Pgbench => (&["-p", "driftdb"], "pgbench"),
         Long::Crash => (&["-p", "driftdb"], "crash"),
-        Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine"], "model"),
+        Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine", "-p", "driftdb"], "model"),
     };
     arguments.extend(packages);
     arguments.extend(["--test", "it", filter, "--", "--nocapture"]);

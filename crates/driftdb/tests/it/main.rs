@@ -20,6 +20,7 @@ mod crash;
 mod directory;
 mod doctor;
 mod files;
+mod model;
 mod parquet;
 mod password;
 mod pgbench;
