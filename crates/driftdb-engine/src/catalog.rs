@@ -364,6 +364,26 @@ mod tests {
         assert!(dropped.is_named("b_idx") && dropped.is_named("b_pkey") && !dropped.is_named("a"));
     }
 
+    /// Between the two steps of the pipeline a catalog is ahead of the view: a session gets the one before.
+    #[test]
+    fn a_view_gets_its_own_catalog_and_no_newer_one() {
+        let env = driftdb_env::Env::sim(1).env;
+        let known = Arc::new(KnownTrees::default());
+        let dir = std::path::Path::new("/db");
+        env.disk.create_dir_all(dir).unwrap();
+        let options = driftdb_store::StoreOptions::default();
+        let store = driftdb_store::Store::open(env, dir, options, Arc::<KnownTrees>::clone(&known)).unwrap();
+        let view = store.view();
+        let catalogs = Catalogs::load(known, &view).unwrap();
+        let first = Arc::new(catalogs.newest().after(CommitSeq(1), &[(TreeId(100), Some(table(100, "a")))]));
+        catalogs.publish(Arc::clone(&first), &[CommitSeq(1)]);
+        assert_eq!(catalogs.of(&view).unwrap().tables().count(), 0);
+        assert_eq!(catalogs.newest().tables().count(), 1);
+        // Two groups on, there is nothing for so old a view: a new one is to be taken.
+        catalogs.publish(Arc::new(first.after(CommitSeq(2), &[(TreeId(100), None)])), &[CommitSeq(2)]);
+        assert!(catalogs.of(&view).is_none());
+    }
+
     #[test]
     fn what_is_known_of_a_tree_never_goes_back() {
         let known = KnownTrees::default();

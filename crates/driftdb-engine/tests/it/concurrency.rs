@@ -246,6 +246,38 @@ fn a_key_being_deleted_is_waited_for() {
 }
 
 #[test]
+fn a_key_being_given_up_by_an_update_is_waited_for() {
+    let (_sim, engine) = sim(14);
+    let mut schema = definition("t", true);
+    schema.indexes = vec![index("t_a_key", 1, true)];
+    let table = create(&engine, schema);
+    let mut setup = begin(&engine);
+    insert(&mut setup, &table, row(1, 7, "")).unwrap();
+    commit(setup);
+    for rolls_back in [true, false] {
+        let mut updater = begin(&engine);
+        update(&mut updater, &table, |old| Some(with_a(old, 8))).unwrap();
+        let other = {
+            let (engine, table) = (engine.clone(), Arc::clone(&table));
+            spawn(move || {
+                let mut txn = begin(&engine);
+                insert(&mut txn, &table, row(2, 7, "")).map(|_| commit(txn))
+            })
+        };
+        rest();
+        assert!(!other.is_finished(), "whether the key is free is not known yet");
+        if rolls_back {
+            updater.rollback();
+            assert_eq!(other.join().unwrap().unwrap_err().state, SqlState::UNIQUE_VIOLATION);
+        } else {
+            commit(updater);
+            other.join().unwrap().unwrap();
+        }
+    }
+    assert_eq!(committed(&engine, &table), [row(1, 8, ""), row(2, 7, "")]);
+}
+
+#[test]
 fn nowait_skip_locked_share_and_timeouts() {
     let (_sim, engine) = sim(10);
     let table = create(&engine, definition("t", true));

@@ -181,8 +181,8 @@ impl Reader<'_> {
 const VALUE_BYTES: usize = 8;
 
 /// What these rows have of the bytes of all columns.
-fn bytes_within(columns: &[ColumnPages], rows: &Range<usize>) -> usize {
-    let of_column = |pages: &ColumnPages| {
+fn bytes_within(columns: &[Vec<(Range<usize>, usize)>], rows: &Range<usize>) -> usize {
+    let of_column = |pages: &Vec<(Range<usize>, usize)>| {
         let first = pages.partition_point(|(of, _)| of.end <= rows.start);
         let shared = pages.iter().skip(first).take_while(|(of, _)| of.start < rows.end);
         let bytes = shared.map(|(of, bytes)| {

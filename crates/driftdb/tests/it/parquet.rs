@@ -1,6 +1,7 @@
 //! History segments are Parquet for anyone: pyarrow reads them and finds the closed versions that SQL gives.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::client::Client;
@@ -47,10 +48,12 @@ const COLUMNS: &[(&str, &str)] = &[
     ("_system_to", "_to_time"),
 ];
 
-/// The Python that `cargo xtask test` found or made.
+/// The Python that `cargo xtask test` found, or has made under the build directory, or else the machine's.
 fn python() -> Command {
-    let python = std::env::var_os("DRIFTDB_TEST_PYTHON").unwrap_or_else(|| "python3".into());
-    let mut command = Command::new(python);
+    let build = Path::new(env!("CARGO_BIN_EXE_driftdb")).ancestors().nth(2).expect("the build directory");
+    let made = build.join("xtask/venv/bin/python");
+    let otherwise = if made.exists() { made } else { PathBuf::from("python3") };
+    let mut command = Command::new(std::env::var_os("DRIFTDB_TEST_PYTHON").map_or(otherwise, PathBuf::from));
     clear_settings(&mut command);
     command
 }
