@@ -5,6 +5,8 @@
 //! result of *arithmetic* keeps PostgreSQL's scale where it fits, and where it does not, loses digits at its end,
 //! rounded half away from zero, before it is refused as too large.
 
+mod powers;
+
 use std::cmp::Ordering;
 use std::fmt;
 

@@ -72,3 +72,79 @@ fn floats_convert_by_their_digits() {
     assert_eq!(d(NINES).to_f64(), 1e38);
     assert_eq!(d("123456789012345678.9").to_f64(), 123_456_789_012_345_678.9);
 }
+
+/// Answers of PostgreSQL 15.
+const RESULTS: &[(&str, &str)] = &[
+    ("sqrt 2.0", "1.414213562373095"),
+    ("sqrt 4", "2.000000000000000"),
+    ("sqrt 0", "0.000000000000000"),
+    ("sqrt 1e10", "100000.00000000000"),
+    ("sqrt 0.0001", "0.01000000000000000"),
+    ("sqrt 12345678901234567890.5", "3513641828.8201443"),
+    ("exp 1.0", "2.7182818284590452"),
+    ("exp -50.0", "0.0000000000000000000001928749847963918"),
+    ("exp 0.0", "1.0000000000000000"),
+    ("exp 50.0", "5184705528587072464087.5"),
+    ("exp -26.2026", "0.000000000004172106716076801"),
+    ("ln 2.0", "0.6931471805599453"),
+    ("ln 1.0", "0.0000000000000000"),
+    ("ln 1.000001", "0.0000009999995000003333"),
+    ("ln 0.5", "-0.6931471805599453"),
+    ("ln 1e30", "69.077552789821371"),
+    ("ln 0.00000000001", "-25.328436022934503"),
+    ("ln 46593774561136146", "38.380243334009265"),
+    ("log 10 100.0", "2.0000000000000000"),
+    ("log 2.0 8.0", "3.0000000000000000"),
+    ("log 1.5 2.25", "2.0000000000000000"),
+    ("log 543556568526519 1.000077", "0.0000022693472879408524"),
+    ("log 10 0.9974", "-0.0011306361176557887"),
+    ("power 2 3", "8.0000000000000000"),
+    ("power 10 20", "100000000000000000000.0000000000000000"),
+    ("power 1.1 100", "13780.6123398222701841"),
+    ("power 2 0.5", "1.4142135623730950"),
+    ("power 2.0 -3", "0.1250000000000000"),
+    ("power 0.0 0", "1.0000000000000000"),
+    ("power 0.0 2.5", "0.0000000000000000"),
+    ("power -2.0 3", "-8.0000000000000000"),
+    ("power 1.5 1", "1.5000000000000000"),
+    ("power 1.000001 1000000", "2.7182804693193769"),
+    ("power 2.5 1.5", "3.9528470752104742"),
+    ("power 123.456 5.5", "318652337736.89691"),
+    ("power 7.0 -1", "0.1428571428571429"),
+    ("power 3398.398594 -10", "0.0000000000000000"),
+    ("div 1 3.0", "0.33333333333333333333"),
+    ("div 0.001 3", "0.00033333333333333333"),
+    ("div 0.00012 7", "0.000017142857142857142857"),
+    ("div 554.505088 5337.168498", "0.10389499379826400227"),
+    ("div 2 0.3", "6.6666666666666667"),
+];
+
+#[test]
+fn roots_powers_and_logarithms_have_the_digits_of_postgres() {
+    for (call, expected) in RESULTS {
+        let words: Vec<&str> = call.split(' ').collect();
+        let got = match words.as_slice() {
+            ["sqrt", x] => d(x).sqrt(),
+            ["exp", x] => d(x).exp(),
+            ["ln", x] => d(x).ln(),
+            ["log", base, x] => d(x).log(d(base)),
+            ["power", base, exponent] => d(base).power(d(exponent)),
+            ["div", a, b] => d(a).checked_div(d(b)),
+            _ => unreachable!("{call}"),
+        };
+        assert_eq!(got.unwrap().to_string(), *expected, "{call}");
+    }
+    for (got, state) in [
+        (d("-1").sqrt(), SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION),
+        (d("-1").power(d("0.5")), SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION),
+        (d("0").power(d("-1")), SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION),
+        (d("0").ln(), SqlState::INVALID_ARGUMENT_FOR_LOGARITHM),
+        (d("3").log(d("1")), SqlState::DIVISION_BY_ZERO),
+        (d("10000.0").exp(), SqlState::NUMERIC_VALUE_OUT_OF_RANGE),
+        (d("10").power(d("38")), SqlState::NUMERIC_VALUE_OUT_OF_RANGE),
+        (d("10").power(d("2000000000")), SqlState::NUMERIC_VALUE_OUT_OF_RANGE),
+        (d("-200").exp(), SqlState::FEATURE_NOT_SUPPORTED),
+    ] {
+        assert_eq!(got.unwrap_err().state, state);
+    }
+}
