@@ -49,12 +49,37 @@ fn check_range(ty: DataType, word: &str, infinite: bool, zero: bool) -> Result<(
 /// The shortest text that reads back as the same `real`.
 pub(super) fn push_float4(out: &mut String, value: f32) {
     // PostgreSQL changes to the exponent form where a real's digits end to be exact.
-    push_float(out, f64::from(value), &format!("{value:e}"), 6);
+    let exact = || format!("{value:.60e}");
+    let scientific = even_at_tie(format!("{value:e}"), exact, 7, |text| text.parse() == Ok(value));
+    push_float(out, f64::from(value), &scientific, 6);
 }
 
 /// The shortest text that reads back as the same `double precision`.
 pub(super) fn push_float8(out: &mut String, value: f64) {
-    push_float(out, value, &format!("{value:e}"), 15);
+    let exact = || format!("{value:.60e}");
+    let scientific = even_at_tie(format!("{value:e}"), exact, 16, |text| text.parse() == Ok(value));
+    push_float(out, value, &scientific, 15);
+}
+
+/// Of two shortest texts that are equally near, PostgreSQL takes the one with the even last digit, and Rust the upper
+/// one. Below `digits_min` digits the neighbours are too far away for that to happen.
+fn even_at_tie(shortest: String, exact: impl Fn() -> String, digits_min: usize, same: impl Fn(&str) -> bool) -> String {
+    let Some((mantissa, exponent)) = shortest.split_once('e') else { return shortest };
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    let odd = mantissa.bytes().next_back().is_some_and(|digit| digit.is_ascii_digit() && digit % 2 == 1);
+    if !odd || digits < digits_min {
+        return shortest;
+    }
+    let (kept, last) = mantissa.split_at_checked(mantissa.len() - 1).unwrap_or((mantissa, ""));
+    let Some(even) = last.parse::<u8>().ok().map(|last| last - 1) else { return shortest };
+    let lower = format!("{kept}{even}");
+    let exact = exact();
+    let halfway = exact.split_once('e').is_some_and(|(all, its_exponent)| {
+        its_exponent == exponent
+            && all.strip_prefix(&lower).and_then(|rest| rest.strip_prefix('5')).is_some_and(|rest| rest.bytes().all(|b| b == b'0'))
+    });
+    let lower = format!("{lower}e{exponent}");
+    if halfway && same(&lower) { lower } else { shortest }
 }
 
 /// `scientific` is Rust's shortest form, `-1.25e-7`; from 10^`digits` on, and below 10^-4, PostgreSQL keeps an exponent
@@ -92,5 +117,33 @@ fn push_float(out: &mut String, value: f64, scientific: &str, digits: i32) {
     for digit in all {
         out.extend(point.take());
         out.push(digit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_end_even() {
+        let float4 = |value| {
+            let mut out = String::new();
+            push_float4(&mut out, value);
+            out
+        };
+        let float8 = |value| {
+            let mut out = String::new();
+            push_float8(&mut out, value);
+            out
+        };
+        assert_eq!(float4(1_234_567.25), "1.2345672e+06");
+        assert_eq!(float4(1_234_567.75), "1.2345678e+06");
+        assert_eq!(float4(2_097_152.25), "2.0971522e+06");
+        assert_eq!(float4(-1_234_567.25), "-1.2345672e+06");
+        assert_eq!(float4(1_048_576.5), "1.0485765e+06");
+        assert_eq!(float8(1_125_899_906_842_624.25), "1.1258999068426242e+15");
+        assert_eq!(float8(1_125_899_906_842_624.75), "1.1258999068426248e+15");
+        assert_eq!(float8(2_251_799_813_685_249.5), "2.2517998136852495e+15");
+        assert_eq!(float8(0.1), "0.1");
     }
 }
