@@ -10,7 +10,7 @@ mod number;
 
 use std::fmt::Write;
 
-pub(crate) use json::{Scalar, scalar};
+pub(crate) use json::{Scalar, push_escaped as push_json_string, scalar};
 
 use crate::civil::{
     DATE_INFINITY, DATE_MINUS_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_MINUS_INFINITY, push_date, push_offset, push_time,

@@ -364,7 +364,8 @@ fn jsonb_key_order(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.as_bytes().cmp(b.as_bytes()))
 }
 
-fn push_escaped(out: &mut String, text: &str) {
+/// A string in quotes, with the fewest escapes.
+pub(crate) fn push_escaped(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {
