@@ -24,14 +24,15 @@ use driftdb_env::{Disk, Env, TaskHandle};
 use driftdb_types::TreeId;
 use parking_lot::{Condvar, Mutex};
 
-use crate::base::{Base, BaseSnapshot, Committed};
+use crate::base::{Base, BaseSnapshot};
 use crate::compaction::{self, CompactTo};
 use crate::flush::FlushTo;
-use crate::history::{Manifest, Segment, SegmentCache, SegmentMeta, is_segment_file_name, segment_file_name};
+use crate::history::{Manifest, Segment, SegmentCache, is_segment_file_name, segment_file_name};
 use crate::memtable::Memtable;
 use crate::{Checkpoint, CommitBatch, Result, SchemaSource, StoreError, StoreOptions, StoreView};
 
 mod background;
+mod install;
 
 pub(crate) const HISTORY_DIR: &str = "history";
 
@@ -489,111 +490,6 @@ impl Shared {
             }
         }
         result
-    }
-
-    /// After a write of the base: installs what it committed, or notes that it failed, with the files it had begun.
-    fn finish_write(&self, writing: &mut Writing, result: Result<()>, files: Vec<PathBuf>) -> Result<()> {
-        let result = result.and_then(|()| self.install(writing, self.base.committed()?));
-        if let Err(error) = &result {
-            if matches!(error, StoreError::Sync { .. }) {
-                self.base.note_sync_failure();
-            }
-            writing.unsettled = true;
-            writing.undecided.extend(files);
-        }
-        result
-    }
-
-    /// Finds out what failed writes left, and cleans up after them.
-    fn settle(&self, writing: &mut Writing) -> Result<()> {
-        if !writing.unsettled {
-            return Ok(());
-        }
-        if self.base.sync_failed() {
-            return Err(self.base.sync_failure());
-        }
-        self.base.recover_from_failure(None)?;
-        let committed = self.base.committed()?;
-        let known = {
-            let state = self.state.lock();
-            let numbers: HashSet<u64> = state.base.manifest.segments().map(|segment| segment.meta.number).collect();
-            (state.base.checkpoint, numbers)
-        };
-        let found: HashSet<u64> = committed.segments.iter().map(|segment| segment.number).collect();
-        let live: HashSet<String> = committed.segments.iter().map(SegmentMeta::file_name).collect();
-        if known != (committed.checkpoint, found) {
-            // The commit that reported an error did happen, as this process sees the file. Before anything is built on it
-            // it has to be durable: another commit, whose sync succeeds, makes it so.
-            let write = self.base.begin_write()?;
-            write.set_checkpoint(&committed.checkpoint)?;
-            write.commit()?;
-            self.install(writing, committed)?;
-        }
-        for path in std::mem::take(&mut writing.undecided) {
-            let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| live.contains(name));
-            if !named
-                && let Err(error) = self.env.disk.remove(&path)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(path = %path.display(), %error, "cannot remove the file of a failed write");
-                writing.undecided.push(path);
-            }
-        }
-        writing.unsettled = false;
-        Ok(())
-    }
-
-    /// Makes what the base holds now what new views are made of.
-    fn install(&self, writing: &mut Writing, committed: Committed) -> Result<()> {
-        let (old_manifest, old_checkpoint, old_rows) = {
-            let state = self.state.lock();
-            (state.base.manifest.clone(), state.base.checkpoint, Arc::clone(&state.base.rows))
-        };
-        let rows =
-            if committed.checkpoint == old_checkpoint { old_rows } else { self.base.rows(committed.checkpoint)? };
-        let known: HashMap<u64, &Arc<Segment>> =
-            old_manifest.segments().map(|segment| (segment.meta.number, segment)).collect();
-        let segments = committed.segments.into_iter().map(|meta| match known.get(&meta.number) {
-            Some(segment) => Arc::clone(segment),
-            None => Arc::new(Segment::new(meta, &self.history_dir)),
-        });
-        let manifest = Manifest::new(segments);
-        let live: HashSet<u64> = manifest.segments().map(|segment| segment.meta.number).collect();
-        writing
-            .obsolete
-            .extend(old_manifest.segments().filter(|segment| !live.contains(&segment.meta.number)).cloned());
-        drop(old_manifest);
-        {
-            let mut state = self.state.lock();
-            state.sealed.retain(|table| table.last() > committed.checkpoint.stamp);
-            if committed.checkpoint != old_checkpoint {
-                state.flushes += 1;
-            }
-            state.base = BaseSnapshot { checkpoint: committed.checkpoint, manifest, rows };
-            let view = state.view(&self.cache);
-            self.view.store(view);
-        }
-        self.reap(writing);
-        Ok(())
-    }
-
-    /// Removes the files of obsolete segments that no view reads any more.
-    fn reap(&self, writing: &mut Writing) {
-        writing.obsolete.retain(|segment| {
-            // Nobody can take a new reference: the manifest of new views does not have it.
-            if Arc::strong_count(segment) > 1 {
-                return true;
-            }
-            self.cache.forget(segment.meta.number);
-            match self.env.disk.remove(&segment.path) {
-                Ok(()) => false,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-                Err(error) => {
-                    tracing::warn!(path = %segment.path.display(), %error, "cannot remove an obsolete history segment");
-                    true
-                }
-            }
-        });
     }
 
     fn note_failure(&self, error: &StoreError) {
