@@ -90,6 +90,14 @@ impl Layout {
         Layout { table, arrow: Arc::new(Schema::new(fields)) }
     }
 
+    /// About how many bytes the columns take of a payload: what it has, and what is written out in place of the columns
+    /// it lacks.
+    pub(crate) fn bytes_of(&self, payload: &[u8]) -> usize {
+        let lacking = self.table.as_ref().and_then(|table| table.columns.get(row_column_count(payload).ok()?..));
+        let missing = lacking.unwrap_or_default().iter().filter_map(|column| column.missing.as_ref());
+        payload.len() + missing.map(String::len).sum::<usize>()
+    }
+
     /// The columns of these versions. All of them must be closed.
     pub(crate) fn batch(&self, versions: &[Version]) -> Result<RecordBatch, ArrowError> {
         let mut payloads: Vec<Option<&[u8]>> = vec![None; versions.len()];

@@ -117,7 +117,7 @@ impl SegmentWriter {
         }
         meta.rows += 1;
         meta.bounds.add_period(version.from.seq, to.seq);
-        self.pending_bytes += version.key.len() + version.payload.len();
+        self.pending_bytes += version.key.len() + self.layout.bytes_of(&version.payload);
         self.pending.push(version);
         if self.pending.len() >= PAGE_ROWS || self.pending_bytes >= PENDING_BYTES {
             self.write_pending()?;
@@ -189,5 +189,56 @@ pub(crate) fn parquet_error(what: &'static str, path: &Path, error: parquet::err
             Err(other) => StoreError::damaged(path, format!("{what}: {other}")),
         },
         other => StoreError::damaged(path, format!("{what}: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use driftdb_env::Env;
+    use driftdb_types::{Column, ColumnId, CommitSeq, DataType, Stamp, TableSchema, Value, encode_row};
+
+    use super::*;
+    use crate::history::OpenSegment;
+
+    fn column(id: u16, data_type: DataType, missing: Option<String>) -> Column {
+        let name = format!("c{id}");
+        Column { id: ColumnId(id), name, data_type, not_null: false, default: None, missing, dropped: false }
+    }
+
+    /// A column was added with a large default: the rows of before are small, but become large here.
+    #[test]
+    fn what_rows_lack_counts_too() {
+        const LARGE: usize = 3 << 20;
+        let mut table = TableSchema {
+            id: TreeId(100),
+            name: "t".to_owned(),
+            version: 1,
+            columns: vec![column(0, DataType::Int4, None)],
+            primary_key: None,
+            indexes: Vec::new(),
+            options: Vec::new(),
+        };
+        let payload = Bytes::from(encode_row(&table, &[Value::Int4(1)]).unwrap());
+        table.columns.push(column(1, DataType::Text, Some("x".repeat(LARGE))));
+        table.columns.push(column(2, DataType::Int4, Some("7".to_owned())));
+        let disk = Env::sim(1).env.disk;
+        let dir = Path::new("/history");
+        disk.create_dir_all(dir).unwrap();
+        let schema = Some(TreeSchema::Rows(Arc::new(table)));
+        let mut writer = SegmentWriter::create(&disk, dir, TreeId(100), 1, 0, schema).unwrap();
+        let stamp = |n: u64| Stamp { seq: CommitSeq(n), time_us: n.cast_signed() };
+        for n in 0..12_u32 {
+            let key = Bytes::from(n.to_be_bytes().to_vec());
+            let version = Version { key, from: stamp(1), to: Some(stamp(2)), deleted: false, payload: payload.clone() };
+            writer.push(version).unwrap();
+            assert!(writer.pending.len() * LARGE <= 2 * PENDING_BYTES, "{} rows wait", writer.pending.len());
+        }
+        writer.finish().unwrap();
+        let open = OpenSegment::open(&disk, &dir.join("100-1.parquet")).unwrap();
+        let windows = open.windows(1_000);
+        let rows: usize = windows.iter().map(|window| window.rows.len()).sum();
+        assert_eq!(rows, 12);
+        assert!(windows.iter().all(|window| window.rows.len() <= 2), "{windows:?}");
     }
 }
