@@ -26,6 +26,8 @@ use crate::{Checkpoint, Result, StoreError};
 
 /// The name of the base's file in the store's directory.
 pub(crate) const FILE_NAME: &str = "base.redb";
+/// The name under which a new base is made.
+const NEW_FILE_NAME: &str = "base.redb.new";
 pub(crate) const ROWS: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("rows");
 pub(crate) const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
 const META_FORMAT: &str = "format";
@@ -85,8 +87,26 @@ impl fmt::Debug for Base {
 impl Base {
     /// Opens the base in `dir`, making an empty one when there is none.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: usize) -> Result<Base> {
+        let new_path = dir.join(NEW_FILE_NAME);
+        remove_leftover(&disk, &new_path)?;
         let path = dir.join(FILE_NAME);
-        let fresh = !disk.exists(&path).map_err(|error| StoreError::io("looking for", &path, error))?;
+        if Base::is_new(&disk, dir)? {
+            // redb needs several steps to make a file, and opens none in which one is missing. So the name is given when
+            // all of them are done.
+            let new = Base::of_file(Arc::clone(&disk), new_path.clone(), cache_bytes)?;
+            new.close();
+            if new.sync_failed() {
+                return Err(new.sync_failure());
+            }
+            disk.rename(&new_path, &path).map_err(|error| StoreError::io("creating", &path, error))?;
+        }
+        // Always, and not only after the rename: who made the file may have died before its name was durable.
+        disk.sync_dir(dir).map_err(|error| StoreError::sync(dir, error))?;
+        Base::of_file(disk, path, cache_bytes)
+    }
+
+    /// Opens the base in this file, making an empty one when there is none.
+    fn of_file(disk: Arc<dyn Disk>, path: PathBuf, cache_bytes: usize) -> Result<Base> {
         let base = Base {
             disk,
             path,
@@ -98,15 +118,12 @@ impl Base {
             closed: AtomicBool::new(false),
         };
         let opened = base.open_file()?;
-        if fresh {
-            base.disk.sync_dir(dir).map_err(|error| StoreError::io("creating", &base.path, error))?;
-        }
         base.initialise(&opened.database)?;
         *base.opened.lock() = Some(opened);
         Ok(base)
     }
 
-    /// Whether [`Base::open`] would make a new file in `dir`.
+    /// Whether [`Base::open`] would make a new file in `dir`: where there is none, and in place of an empty one.
     pub(crate) fn is_new(disk: &Arc<dyn Disk>, dir: &Path) -> Result<bool> {
         let path = dir.join(FILE_NAME);
         let error = |error| StoreError::io("looking for", &path, error);
@@ -254,6 +271,14 @@ impl Base {
         tracing::warn!(path = %self.path.display(), "opened the base anew after an I/O failure");
         *slot = Some(opened);
         Ok(())
+    }
+}
+
+/// Removes what an opening that did not come to its end left of the base it was making.
+fn remove_leftover(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("removing", path, error)),
+        _ => Ok(()),
     }
 }
 

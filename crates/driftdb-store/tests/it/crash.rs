@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use driftdb_env::{Env, FailMode, SimEnv};
-use driftdb_store::{Store, StoreError, check};
-use driftdb_types::Lsn;
+use bytes::Bytes;
+use driftdb_env::{Env, FailMode, Loss, SimEnv};
+use driftdb_store::{CommitBatch, ReadPoint, Store, StoreError, Write, check};
+use driftdb_types::{CommitSeq, Lsn, Stamp};
+use parking_lot::Mutex;
 
 use crate::harness::{DIR, Harness, open_recovered, small_options};
+use crate::schemas::{BYTES, Schemas, table};
 
 /// A store with base, history and commits that are not flushed yet.
 fn prepared(seed: u64) -> Harness {
@@ -173,4 +176,47 @@ fn the_checkpoint_names_the_last_flushed_commit() {
     let last = base.model.commits.last().unwrap();
     assert_eq!(base.store.checkpoint().stamp, last.stamp);
     assert_eq!(base.store.checkpoint().lsn, Lsn(last.end_lsn.0));
+}
+
+/// Whatever goes wrong when the store is made, it can be opened afterwards; and what is flushed then outlives a power cut.
+#[test]
+fn a_first_opening_that_was_cut_short_is_made_good() {
+    let schemas = Arc::new(Schemas { table: Mutex::new(Arc::new(table())) });
+    let open = |sim: &SimEnv| Store::open(sim.env.clone(), Path::new(DIR), small_options(), schemas.clone());
+    let accidents = [
+        (FailMode::Crash, true),
+        (FailMode::Error, true),
+        (FailMode::Error, false),
+        (FailMode::Full, true),
+        (FailMode::Full, false),
+    ];
+    for ((mode, power_cut), seed) in accidents.into_iter().flat_map(|accident| (0..6).map(move |seed| (accident, seed)))
+    {
+        for n in 1.. {
+            let sim = Env::sim(seed);
+            sim.disk.fail_after(n, mode);
+            let first = open(&sim);
+            if sim.disk.clear_fault() {
+                first.unwrap();
+                assert!(n > 5, "{n}");
+                break;
+            }
+            drop(first);
+            if power_cut {
+                sim.disk.crash()
+            } else {
+                sim.disk.kill()
+            }
+            let store = open(&sim).unwrap_or_else(|error| panic!("{mode:?} of change {n}, seed {seed}: {error}"));
+            let write = Write { tree: BYTES, key: Bytes::from_static(b"k"), payload: Some(Bytes::from_static(b"v")) };
+            let stamp = Stamp { seq: CommitSeq(1), time_us: 1 };
+            store.commit(&[CommitBatch { stamp, end_lsn: Lsn(1), writes: &[write] }], || {});
+            store.flush().unwrap();
+            sim.disk.set_loss(Loss::All);
+            sim.disk.crash();
+            let store = open(&sim).unwrap();
+            let found = store.view().get(BYTES, b"k", ReadPoint::Latest).unwrap();
+            assert!(found.is_some(), "{mode:?} of change {n}, seed {seed}: what was flushed is lost");
+        }
+    }
 }
