@@ -4,6 +4,8 @@
 //! fan-in of each other; when a tier has as many as the fan-in they become one of the next. So a version is rewritten
 //! about log(fan-in, data ÷ flush) times, and a tree has few segments a tier. Of a tier, those oldest by `to` are
 //! merged, so that the periods of segments overlap little and reads of the past find few of them.
+//!
+//! What is merged is compared with its checksums first: the new file's is made of what was read, and the old files go.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +50,9 @@ pub(crate) struct CompactTo<'s> {
 impl CompactTo<'_> {
     /// Writes the one segment that holds what `segments` hold.
     pub(crate) fn run(&self, tree: TreeId, segments: &[Arc<Segment>]) -> Result<SegmentMeta> {
+        for segment in segments {
+            segment.verify(self.disk)?;
+        }
         let level = segments.iter().map(|segment| segment.meta.level).max().unwrap_or(0) + 1;
         let schema = self.schemas.tree_schema(tree);
         let mut writer = SegmentWriter::create(self.disk, self.history_dir, tree, self.number, level, schema)?;

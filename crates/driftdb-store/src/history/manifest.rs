@@ -5,10 +5,11 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use driftdb_env::{Disk, OpenOptions};
 use driftdb_types::{CommitSeq, KeyRange, TreeId};
 use serde::{Deserialize, Serialize};
 
-use crate::Period;
+use crate::{Period, Result, StoreError};
 
 /// Within what the versions of a segment, or of a page of one, lie. All bounds are inclusive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +117,31 @@ impl Segment {
     pub(crate) fn new(meta: SegmentMeta, history_dir: &Path) -> Segment {
         let path = history_dir.join(meta.file_name());
         Segment { meta, path }
+    }
+
+    /// Compares the whole file with the manifest's length and checksum. Parquet notices only some of what may happen to a
+    /// file: without this, a flipped bit would be read, and written again with a checksum that says it is right.
+    pub(crate) fn verify(&self, disk: &Arc<dyn Disk>) -> Result<()> {
+        const PART_BYTES: u64 = 1 << 20;
+        let io = |error| StoreError::io("reading", &self.path, error);
+        let file = disk.open(&self.path, OpenOptions::READ).map_err(io)?;
+        let len = file.len().map_err(io)?;
+        if len != self.meta.bytes {
+            let what = format!("it has {len} bytes, and the manifest says {}", self.meta.bytes);
+            return Err(StoreError::damaged(&self.path, what));
+        }
+        let mut crc = 0;
+        let mut buffer = Vec::new();
+        for offset in (0..len).step_by(PART_BYTES as usize) {
+            buffer.resize((len - offset).min(PART_BYTES) as usize, 0);
+            file.read_at(offset, &mut buffer).map_err(io)?;
+            crc = crc32c::crc32c_append(crc, &buffer);
+        }
+        if crc == self.meta.crc {
+            Ok(())
+        } else {
+            Err(StoreError::damaged(&self.path, "its checksum is not the manifest's"))
+        }
     }
 }
 

@@ -71,6 +71,9 @@ impl Read for ChunkRead {
 }
 
 /// A segment whose footer has been read.
+///
+/// Readers do not compare the checksum of the whole file ([`super::Segment::verify`], which compaction and the doctor call): a
+/// point read of a page would have to wait until up to `segment_bytes_max` were read.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     path: std::path::PathBuf,

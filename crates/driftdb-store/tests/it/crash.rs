@@ -29,7 +29,7 @@ fn prepared(seed: u64) -> Harness {
     harness
 }
 
-fn fork(sim: &SimEnv, seed: u64) -> SimEnv {
+pub(crate) fn fork(sim: &SimEnv, seed: u64) -> SimEnv {
     let mut other = Env::sim(seed);
     other.disk = sim.disk.fork(seed);
     other.env.disk = Arc::new(other.disk.clone());

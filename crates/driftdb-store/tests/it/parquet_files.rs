@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_env::{Disk, DiskFile, DiskLock, Env, OpenOptions};
-use driftdb_store::{CommitBatch, ReadPoint, Store, StoreOptions, Write, check};
+use driftdb_store::{CommitBatch, ReadPoint, Store, StoreError, StoreOptions, Write, check};
 use driftdb_types::{CommitSeq, KeyRange, Lsn, Stamp};
 use parking_lot::Mutex;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 
-use crate::harness::{DIR, Harness};
+use crate::crash::fork;
+use crate::harness::{DIR, Harness, open_recovered};
 use crate::schemas::{BYTES, ROWS, Schemas, table};
 
 fn history_file(env: &Env, tree: &str) -> (PathBuf, Vec<u8>) {
@@ -91,6 +92,31 @@ fn damage_is_found_and_named() {
     assert!(findings.iter().any(|finding| finding.path == path), "{findings:?}");
     let opened = Store::open(sim.env.clone(), Path::new(DIR), StoreOptions::default(), schemas);
     assert!(opened.is_err(), "a store that lacks a part of its history opens");
+}
+
+/// Also where the page still decodes: merged, it would have a checksum that says it is right.
+#[test]
+fn a_flipped_bit_is_not_merged_into_a_new_file() {
+    let mut harness = Harness::new(17);
+    for _ in 0..3 {
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+    }
+    harness.store.close();
+    let (path, bytes) = history_file(&harness.sim.env, "7-");
+    for place in (4..bytes.len() as u64).step_by(bytes.len() / 60) {
+        let sim = fork(&harness.sim, place);
+        let files = sim.env.disk.list(path.parent().unwrap()).unwrap();
+        assert!(sim.disk.flip_bit(&path, place, 2));
+        let store = open_recovered(&sim, &harness.options, &harness.schemas, &harness.model);
+        match store.compact() {
+            Err(StoreError::Damaged { path: found, .. }) => assert_eq!(found, path),
+            other => panic!("the flip at {place} of {} is merged: {other:?}", bytes.len()),
+        }
+        assert_eq!(sim.env.disk.list(path.parent().unwrap()).unwrap(), files);
+    }
 }
 
 /// A disk that counts the bytes read.
