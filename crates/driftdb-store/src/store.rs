@@ -14,6 +14,7 @@
 //! commits are refused with the cause until the store is opened again, and what is visible stays readable.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -469,8 +470,10 @@ impl Shared {
             cache: &self.cache,
             number,
         };
-        // The merging goes on beside flushes; only the commit takes turns with them.
-        let merged = compact.run(tree, &segments);
+        // The merging goes on beside flushes; only the commit takes turns with them. It decodes files: a defect there that
+        // one tree's files bring out is that tree's failure, and not the end of the thread and with it of all commits.
+        let merged = panic::catch_unwind(AssertUnwindSafe(|| compact.run(tree, &segments)))
+            .unwrap_or_else(|_| Err(StoreError::Internal(format!("merging the history of tree {tree} panicked"))));
         let removed: Vec<u64> = segments.iter().map(|segment| segment.meta.number).collect();
         drop(segments);
         let mut writing = self.writing.lock();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use driftdb_env::{DiskOpKind, Env, FailMode, OpenOptions};
+use driftdb_env::{Disk, DiskOpKind, Env, FailMode, OpenOptions};
 use driftdb_store::{
     Checkpoint, CommitBatch, Period, ReadPoint, SchemaSource, Store, StoreError, StoreOptions, TreeSchema, Write,
 };
@@ -396,6 +396,44 @@ fn a_panic_in_the_background_refuses_commits() {
     assert!(matches!(error, StoreError::FlushFails(_)), "{error}");
     assert_eq!(store.view().stamp().seq, CommitSeq(2));
     store.stop_background();
+}
+
+fn history_files(disk: &Arc<dyn Disk>, tree: TreeId) -> Vec<String> {
+    let mut names = disk.list(&Path::new(DIR).join("history")).unwrap();
+    names.retain(|name| name.starts_with(&format!("{tree}-")));
+    names
+}
+
+/// Gives every tree's payloads as bytes, after doing what the test wants.
+struct Asked<F>(F);
+
+impl<F: Fn(TreeId) + Send + Sync> SchemaSource for Asked<F> {
+    fn tree_schema(&self, tree: TreeId) -> Option<TreeSchema> {
+        (self.0)(tree);
+        Some(TreeSchema::Opaque)
+    }
+}
+
+/// A defect that one tree's history brings out: the other trees are compacted, and commits go on.
+#[test]
+fn a_panic_in_a_compaction_leaves_only_its_tree_alone() {
+    let mut harness = Harness::new(20);
+    for _ in 0..3 {
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+    }
+    harness.store.close();
+    let disk = Arc::clone(&harness.sim.env.disk);
+    let before = history_files(&disk, TreeId(7));
+    let source = Asked(|tree| assert!(tree != TreeId(7), "as the test wants it"));
+    let store = Store::open(harness.sim.env.clone(), Path::new(DIR), small_options(), Arc::new(source)).unwrap();
+    store.start_background(Arc::new(|_| {})).unwrap();
+    eventually("the others are compacted", || [ROWS, BYTES].iter().all(|tree| history_files(&disk, *tree).len() < 3));
+    store.wait_for_room(Duration::ZERO).unwrap();
+    store.stop_background();
+    assert_eq!(history_files(&disk, TreeId(7)), before);
 }
 
 /// Also where a flush reports an error although it happened.
