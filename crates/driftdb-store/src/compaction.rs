@@ -45,12 +45,18 @@ pub(crate) struct CompactTo<'s> {
     pub(crate) schemas: &'s dyn SchemaSource,
     pub(crate) cache: &'s Arc<SegmentCache>,
     pub(crate) number: u64,
+    /// Whether to give up: merging large segments takes long, and the end of the process is not to wait for it.
+    pub(crate) stopping: &'s dyn Fn() -> bool,
 }
 
+/// After how many versions it looks whether to give up.
+const STOPPING_LOOK_VERSIONS: u64 = 1024;
+
 impl CompactTo<'_> {
-    /// Writes the one segment that holds what `segments` hold.
+    /// Writes the one segment that holds what `segments` hold. [`StoreError::Closed`] when it gave up.
     pub(crate) fn run(&self, tree: TreeId, segments: &[Arc<Segment>]) -> Result<SegmentMeta> {
         for segment in segments {
+            self.go_on()?;
             segment.verify(self.disk)?;
         }
         let level = segments.iter().map(|segment| segment.meta.level).max().unwrap_or(0) + 1;
@@ -60,7 +66,10 @@ impl CompactTo<'_> {
             .iter()
             .map(|segment| HistoryCursor::new(self.cache, segment, &KeyRange::all(), Period::All, false))
             .collect::<Result<Vec<_>>>()?;
-        loop {
+        for count in 0_u64.. {
+            if count % STOPPING_LOOK_VERSIONS == 0 {
+                self.go_on()?;
+            }
             for cursor in &mut cursors {
                 cursor.fill()?;
             }
@@ -78,5 +87,9 @@ impl CompactTo<'_> {
             return Err(StoreError::Internal(what));
         }
         Ok(meta)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if (self.stopping)() { Err(StoreError::Closed) } else { Ok(()) }
     }
 }

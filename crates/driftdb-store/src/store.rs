@@ -68,6 +68,7 @@ struct State {
     sealed: VecDeque<Memtable>,
     base: BaseSnapshot,
     failure: Option<Failure>,
+    /// The background threads are to end.
     stopping: bool,
     /// Counts the flushes: a compaction may be due after each.
     flushes: u64,
@@ -450,6 +451,8 @@ impl Shared {
             Ok(()) => {
                 compacting.failing.remove(&tree);
             }
+            // It was told to stop, and will be begun again.
+            Err(StoreError::Closed) => {}
             Err(error) => {
                 tracing::error!(%tree, %error, "a compaction failed");
                 compacting.note_failure(tree, error, self.env.clock.monotonic(), self.options.retry_delay);
@@ -469,6 +472,7 @@ impl Shared {
             schemas: self.schemas.as_ref(),
             cache: &self.cache,
             number,
+            stopping: &|| self.state.lock().stopping,
         };
         // The merging goes on beside flushes; only the commit takes turns with them. It decodes files: a defect there that
         // one tree's files bring out is that tree's failure, and not the end of the thread and with it of all commits.

@@ -40,7 +40,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the background threads and waits for them. What they are at is finished first.
+    /// Ends the background threads and waits for them. A flush that they are at is finished first, a compaction given up.
     pub fn stop_background(&self) {
         {
             let mut state = self.shared.state.lock();
@@ -54,6 +54,8 @@ impl Store {
                 tracing::error!(%error, "a background thread of the store");
             }
         }
+        // What is compacted from now on is asked for by hand.
+        self.shared.state.lock().stopping = false;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,22 @@ fn used_bytes(harness: &Harness) -> u64 {
     let history = dir.join("history");
     let files = disk.list(&history).unwrap();
     size(&dir.join("base.redb")) + files.iter().map(|name| size(&history.join(name))).sum::<u64>()
+}
+
+const LARGE_ROWS: u32 = 300;
+
+fn large_row(n: u32, round: u8) -> Write {
+    let payload = Some(Bytes::from(vec![round.wrapping_add(n as u8); 3_000]));
+    Write { tree: BYTES, key: Bytes::from(n.to_be_bytes().to_vec()), payload }
+}
+
+/// A base that does not fit in memory.
+fn with_more_than_the_cache(seed: u64) -> Harness {
+    let options = StoreOptions { memtable_bytes: usize::MAX, cache_bytes: 64 << 10, ..small_options() };
+    let mut harness = Harness::with(seed, Env::sim(seed), options);
+    harness.commit_writes((0..LARGE_ROWS).map(|n| large_row(n, 1)).collect());
+    harness.store.flush().unwrap();
+    harness
 }
 
 #[test]
@@ -434,6 +451,35 @@ fn a_panic_in_a_compaction_leaves_only_its_tree_alone() {
     store.wait_for_room(Duration::ZERO).unwrap();
     store.stop_background();
     assert_eq!(history_files(&disk, TreeId(7)), before);
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_compaction() {
+    let mut harness = with_more_than_the_cache(21);
+    for round in 0..4 {
+        let writes = (0..1_200_u32).map(|n| Write { payload: Some(Bytes::from(vec![round; 9])), ..large_row(n, 0) });
+        harness.commit_writes(writes.collect());
+        harness.store.flush().unwrap();
+    }
+    harness.store.close();
+    let disk = Arc::clone(&harness.sim.env.disk);
+    let before = history_files(&disk, BYTES);
+    let (asked, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (asking, going_on) = (Arc::clone(&asked), Arc::clone(&go_on));
+    let source = Asked(move |_| {
+        asking.store(true, Ordering::Release);
+        eventually("the test goes on", || going_on.load(Ordering::Acquire));
+    });
+    let store = Store::open(harness.sim.env.clone(), Path::new(DIR), small_options(), Arc::new(source)).unwrap();
+    store.start_background(Arc::new(|_| {})).unwrap();
+    eventually("a compaction begins", || asked.load(Ordering::Acquire));
+    let stopped = store.clone();
+    let stop = std::thread::Builder::new().spawn(move || stopped.stop_background()).unwrap();
+    Env::real().clock.sleep(Duration::from_millis(200));
+    go_on.store(true, Ordering::Release);
+    stop.join().unwrap();
+    assert_eq!(history_files(&disk, BYTES), before, "it was brought to its end");
+    assert!(store.compact().unwrap(), "one by hand is not stopped, and the tree is not left alone");
 }
 
 /// Also where a flush reports an error although it happened.
