@@ -1,8 +1,8 @@
 //! Full disks, failing syncs and backpressure, with the background threads running.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -480,6 +480,36 @@ fn the_end_does_not_wait_for_a_compaction() {
     stop.join().unwrap();
     assert_eq!(history_files(&disk, BYTES), before, "it was brought to its end");
     assert!(store.compact().unwrap(), "one by hand is not stopped, and the tree is not left alone");
+}
+
+/// CHECKPOINT flushes what there is when it comes; what is written meanwhile is not its business.
+#[test]
+fn a_flush_ends_although_commits_go_on() {
+    let (store, seq) = (Arc::new(OnceLock::<Store>::new()), Arc::new(AtomicU64::new(0)));
+    let commit = {
+        let (store, seq) = (Arc::clone(&store), Arc::clone(&seq));
+        move || {
+            let n = seq.fetch_add(1, Ordering::AcqRel) + 1;
+            let payload = Some(Bytes::from(n.to_string()));
+            let writes = [Write { tree: BYTES, key: Bytes::from_static(b"k"), payload }];
+            let stamp = Stamp { seq: CommitSeq(n), time_us: n.cast_signed() };
+            store.get().unwrap().commit(&[CommitBatch { stamp, end_lsn: Lsn(n), writes: &writes }], || {});
+        }
+    };
+    let (writing, written) = (commit.clone(), Arc::clone(&seq));
+    let source = Asked(move |_| {
+        if written.load(Ordering::Acquire) < 100 {
+            writing();
+        }
+    });
+    let options = StoreOptions { memtable_bytes: 1, ..small_options() };
+    let opened = Store::open(Env::sim(22).env, Path::new(DIR), options, Arc::new(source)).unwrap();
+    store.set(opened.clone()).unwrap();
+    commit();
+    commit();
+    assert!(opened.flush().unwrap());
+    assert_eq!(opened.checkpoint().stamp.seq, CommitSeq(2));
+    assert!(opened.view().stamp().seq > CommitSeq(2));
 }
 
 /// Also where a flush reports an error although it happened.
