@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use driftdb_types::{Error, SqlState};
+use driftdb_types::{CommitSeq, Error, SqlState};
 
 /// Why the store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -57,6 +57,15 @@ pub enum StoreError {
     /// The flush has been failing for so long that commits are refused.
     #[error("commits are refused while the store cannot be written: {0}")]
     FlushFails(Arc<StoreError>),
+    /// The base's file failed and was opened anew, and the view is of an earlier checkpoint than its last: the rows of
+    /// that are not to be had any more. A new view has the current ones.
+    #[error(
+        "the rows as of commit {checkpoint} cannot be read any more: the disk failed, and the base was opened anew"
+    )]
+    ViewLost {
+        /// The checkpoint that the view was of.
+        checkpoint: CommitSeq,
+    },
     /// The store was shut.
     #[error("the store is closed")]
     Closed,
@@ -98,10 +107,15 @@ impl From<StoreError> for Error {
             StoreError::Io { .. } | StoreError::Sync { .. } | StoreError::FlushFails(_) => SqlState::IO_ERROR,
             StoreError::Damaged { .. } | StoreError::Format { .. } => SqlState::DATA_CORRUPTED,
             StoreError::NoRoom { .. } => SqlState::OUT_OF_MEMORY,
+            StoreError::ViewLost { .. } => SqlState::SERIALIZATION_FAILURE,
             StoreError::Closed => SqlState::CANNOT_CONNECT_NOW,
             StoreError::Internal(_) => SqlState::INTERNAL_ERROR,
         };
         let sql = Error::new(state, error.to_string());
-        if full { sql.hint("Free space on the disk; the store tries again by itself.") } else { sql }
+        match error {
+            _ if full => sql.hint("Free space on the disk; the store tries again by itself."),
+            StoreError::ViewLost { .. } => sql.hint("Run the transaction again."),
+            _ => sql,
+        }
     }
 }

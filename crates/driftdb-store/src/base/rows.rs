@@ -67,8 +67,8 @@ impl BaseRows {
         }
         self.base.recover_from_failure(Some(generation))?;
         if self.table.load().1 == generation {
-            // This snapshot is older than the commit that the new handle sees.
-            return Err(self.base.error(redb::Error::PreviousIo));
+            // The new handle sees a later commit, and knows nothing of those before it.
+            return Err(StoreError::ViewLost { checkpoint: self.checkpoint.stamp.seq });
         }
         Ok(())
     }

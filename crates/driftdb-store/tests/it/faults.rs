@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftdb_env::{Disk, DiskOpKind, Env, FailMode, OpenOptions};
 use driftdb_store::{
-    Checkpoint, CommitBatch, Period, ReadPoint, SchemaSource, Store, StoreError, StoreOptions, TreeSchema, Write,
+    Checkpoint, CommitBatch, Period, ReadPoint, SchemaSource, Store, StoreError, StoreOptions, StoreView, TreeSchema,
+    Version, Write,
 };
 use driftdb_types::{CommitSeq, KeyRange, Lsn, SqlState, Stamp, TreeId};
 use parking_lot::Mutex;
@@ -50,6 +51,10 @@ fn with_more_than_the_cache(seed: u64) -> Harness {
     harness.commit_writes((0..LARGE_ROWS).map(|n| large_row(n, 1)).collect());
     harness.store.flush().unwrap();
     harness
+}
+
+fn scan_all(view: &StoreView) -> Result<Vec<Version>, StoreError> {
+    view.scan(BYTES, &KeyRange::all(), ReadPoint::Latest, false)?.collect()
 }
 
 #[test]
@@ -352,6 +357,23 @@ fn a_closed_store_writes_nothing_more() {
     assert_eq!(harness.sim.disk.changes(), changes);
     harness.reopen();
     harness.check_all();
+}
+
+/// The base is opened anew after a failure, and has a newer checkpoint than a view: the view is lost, and says so.
+#[test]
+fn a_view_that_is_lost_asks_for_another_transaction() {
+    let mut harness = with_more_than_the_cache(19);
+    let old_view = harness.store.view();
+    harness.commit_writes((0..LARGE_ROWS).map(|n| large_row(n, 2)).collect());
+    harness.store.flush().unwrap();
+    // Rows that supersede none: only the base is written.
+    harness.commit_writes((0..LARGE_ROWS).map(|n| large_row(LARGE_ROWS + n, 3)).collect());
+    harness.sim.disk.fail_on(DiskOpKind::Write, 1, FailMode::Full);
+    assert!(harness.store.flush().unwrap_err().is_disk_full());
+    harness.check_all();
+    let error = driftdb_types::Error::from(scan_all(&old_view).map(|rows| rows.len()).unwrap_err());
+    assert_eq!(error.state, SqlState::SERIALIZATION_FAILURE, "{error}");
+    assert!(error.hint.is_some());
 }
 
 /// One tree's history is damaged: its compaction is not tried for ever, and the others go on.
