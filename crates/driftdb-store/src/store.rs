@@ -11,7 +11,8 @@
 //! *When something fails.* A flush or a compaction that fails leaves everything as it was, and is tried again. Whether a
 //! failed redb commit happened after all is not known from the error; so before the next write the store looks
 //! ([`Shared::settle`]) and goes on from what it finds. Only a failed *sync* is final: what is durable is then unknown,
-//! commits are refused with the cause until the store is opened again, and what is visible stays readable.
+//! nothing more is written and commits are refused with the cause until the store is opened again, and what is visible
+//! stays readable.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
@@ -439,10 +440,8 @@ impl Shared {
     fn compact(&self, trees: Pick) -> Result<bool> {
         let mut compacting = self.compacting.lock();
         self.base.check_open()?;
-        if self.base.sync_failed() {
-            // Its commit would be refused; do not begin the work.
-            return Err(self.base.sync_failure());
-        }
+        // Its commit would be refused; do not begin the work.
+        self.base.check_synced()?;
         let manifest = self.state.lock().base.manifest.clone();
         let now = self.env.clock.monotonic();
         let due = |tree| trees == Pick::Any || !compacting.pauses(tree, now);

@@ -1,28 +1,37 @@
 //! redb's bytes, through our disk.
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use driftdb_env::DiskFile;
 use parking_lot::RwLock;
 use redb::StorageBackend;
 
+use crate::StoreError;
+
 /// A file that can be shut: after that no operation reaches it, and none is under way. It makes it safe to open the file
 /// a second time while some reader still holds the first handle.
+///
+/// *After a failed sync* the file is only read. redb is not told: it would refuse its readers too from then on, and reading
+/// on is safe. What they read is older commits, whose pages are durable and are never written over while someone reads them.
+/// So the commit goes to its end for redb, while none of it reaches the file any more; whoever asked for it learns from
+/// [`Gate::sync_failure`] that it failed, and must not read what it wrote.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    pub(crate) file: Arc<dyn DiskFile>,
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
     /// Serialises operations (shared) with shutting (exclusive).
-    pub(crate) shut: RwLock<bool>,
-    pub(crate) failed: AtomicBool,
+    shut: RwLock<bool>,
+    failed: AtomicBool,
     /// Set for good when a sync fails.
-    pub(crate) sync_failed: Arc<AtomicBool>,
+    sync_failure: Arc<OnceLock<StoreError>>,
 }
 
 impl Gate {
-    pub(crate) fn new(file: Arc<dyn DiskFile>, sync_failed: Arc<AtomicBool>) -> Gate {
-        Gate { file, shut: RwLock::new(false), failed: AtomicBool::new(false), sync_failed }
+    pub(crate) fn new(file: Arc<dyn DiskFile>, path: PathBuf, sync_failure: Arc<OnceLock<StoreError>>) -> Gate {
+        Gate { file, path, shut: RwLock::new(false), failed: AtomicBool::new(false), sync_failure }
     }
 
     /// Waits for the operations under way; later ones fail.
@@ -33,6 +42,11 @@ impl Gate {
     /// Whether an operation failed: redb will not use the file through this gate any more.
     pub(crate) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// As [`Gate::pass`], for what changes the file; nothing, when a sync has failed.
+    fn change(&self, operation: impl FnOnce(&dyn DiskFile) -> io::Result<()>) -> io::Result<()> {
+        self.pass(|file| if self.sync_failure.get().is_some() { Ok(()) } else { operation(file) })
     }
 
     fn pass<T>(&self, operation: impl FnOnce(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
@@ -64,14 +78,20 @@ impl StorageBackend for Backend {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         // Growing sets the space aside, so that a full disk shows here and not when the pages are written.
-        self.0.pass(|file| if len > file.len()? { file.allocate(len) } else { file.set_len(len) })
+        self.0.change(|file| if len > file.len()? { file.allocate(len) } else { file.set_len(len) })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.pass(|file| file.sync_data()).inspect_err(|_| self.0.sync_failed.store(true, Ordering::Release))
+        self.0.change(|file| {
+            if let Err(error) = file.sync_data() {
+                // Only the first one counts, if there are several.
+                let _ = self.0.sync_failure.set(StoreError::sync(&self.0.path, error));
+            }
+            Ok(())
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.pass(|file| file.write_at(offset, data))
+        self.0.change(|file| file.write_at(offset, data))
     }
 }

@@ -7,13 +7,14 @@
 //!
 //! redb closes itself for good after the first failed write: every later read that needs the file is refused too. So
 //! that a full disk does not take the readers along, the file is then opened anew, and the snapshots of the current
-//! checkpoint go on with the new handle (what they see is the last commit, in either).
+//! checkpoint go on with the new handle (what they see is the last commit, in either); older ones are lost. A failed sync
+//! is kept from redb, and the file only read from then on ([`backend::Gate`]).
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use driftdb_env::{Disk, OpenOptions};
@@ -73,7 +74,7 @@ pub(crate) struct Base {
     /// The rows that new views are given.
     current: Mutex<Weak<BaseRows>>,
     /// A sync failed: what is durable is unknown until the file was read by a new process.
-    sync_failed: Arc<AtomicBool>,
+    sync_failure: Arc<OnceLock<StoreError>>,
     /// The file is given up for good: another process may have it.
     closed: AtomicBool,
 }
@@ -95,9 +96,7 @@ impl Base {
             // all of them are done.
             let new = Base::of_file(Arc::clone(&disk), new_path.clone(), cache_bytes)?;
             new.close();
-            if new.sync_failed() {
-                return Err(new.sync_failure());
-            }
+            new.check_synced()?;
             disk.rename(&new_path, &path).map_err(|error| StoreError::io("creating", &path, error))?;
         }
         // Always, and not only after the rename: who made the file may have died before its name was durable.
@@ -114,11 +113,12 @@ impl Base {
             opened: Mutex::new(None),
             generations: AtomicU64::new(0),
             current: Mutex::default(),
-            sync_failed: Arc::default(),
+            sync_failure: Arc::default(),
             closed: AtomicBool::new(false),
         };
         let opened = base.open_file()?;
         base.initialise(&opened.database)?;
+        base.check_synced()?;
         *base.opened.lock() = Some(opened);
         Ok(base)
     }
@@ -139,9 +139,6 @@ impl Base {
         let mut slot = self.opened.lock();
         self.closed.store(true, Ordering::Release);
         let Some(Opened { database, gate, .. }) = slot.take() else { return };
-        if self.sync_failed() {
-            gate.shut();
-        }
         drop(database);
         gate.shut();
     }
@@ -151,18 +148,20 @@ impl Base {
         if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 
-    /// Whether a sync of the file failed, so that it must not be written any more.
+    /// Whether a sync failed, so that the file must not be written any more.
     pub(crate) fn sync_failed(&self) -> bool {
-        self.sync_failed.load(Ordering::Acquire)
+        self.sync_failure.get().is_some()
     }
 
-    /// From now on the file must not be written.
-    pub(crate) fn note_sync_failure(&self) {
-        self.sync_failed.store(true, Ordering::Release);
+    /// From now on the file must not be written, because of this.
+    pub(crate) fn note_sync_failure(&self, failure: &StoreError) {
+        // Only the first one counts, if there are several.
+        let _ = self.sync_failure.set(failure.clone());
     }
 
-    pub(crate) fn sync_failure(&self) -> StoreError {
-        StoreError::sync(&self.path, io::Error::other("an earlier sync failed"))
+    /// Fails with the cause when a sync failed.
+    pub(crate) fn check_synced(&self) -> Result<()> {
+        self.sync_failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
     pub(crate) fn error(&self, error: impl Into<redb::Error>) -> StoreError {
@@ -174,7 +173,7 @@ impl Base {
             .disk
             .open(&self.path, OpenOptions::CREATE)
             .map_err(|error| StoreError::io("opening", &self.path, error))?;
-        let gate = Arc::new(Gate::new(file, Arc::clone(&self.sync_failed)));
+        let gate = Arc::new(Gate::new(file, self.path.clone(), Arc::clone(&self.sync_failure)));
         let database = Database::builder()
             .set_cache_size(self.cache_bytes)
             .create_with_backend(Backend(Arc::clone(&gate)))
@@ -237,9 +236,7 @@ impl Base {
 
     /// Begins to write. One at a time: flush and compaction take turns.
     pub(crate) fn begin_write(&self) -> Result<BaseWrite<'_>> {
-        if self.sync_failed() {
-            return Err(self.sync_failure());
-        }
+        self.check_synced()?;
         self.recover_from_failure(None)?;
         let mut write = self.with_database(|database| database.begin_write().map_err(|error| self.error(error)))?;
         write.set_quick_repair(true);
@@ -247,7 +244,7 @@ impl Base {
     }
 
     /// Opens the file anew if its handle (that of `generation`, if given) has failed. Snapshots of the last commit go on
-    /// with the new handle.
+    /// with the new handle. Not after a failed sync: opening writes, and what the file holds is not known any more.
     pub(crate) fn recover_from_failure(&self, generation: Option<u64>) -> Result<()> {
         let mut slot = self.opened.lock();
         self.check_open()?;
@@ -257,10 +254,12 @@ impl Base {
         {
             return Ok(());
         }
+        self.check_synced()?;
         if let Some(old) = slot.take() {
             old.gate.shut();
         }
         let opened = self.open_file()?;
+        self.check_synced()?;
         if let Some(rows) = self.current.lock().upgrade() {
             let read = opened.database.begin_read().map_err(|error| self.error(error))?;
             let meta = read.open_table(META).map_err(|error| self.error(error))?;
@@ -337,9 +336,12 @@ impl BaseWrite<'_> {
         Ok(())
     }
 
-    /// The commit point. After an error, whether it happened is known only from [`Base::committed`].
+    /// The commit point. After an error, whether it happened is known only from [`Base::committed`]; after a failed sync
+    /// not before the file is opened by a new process.
     pub(crate) fn commit(self) -> Result<()> {
-        self.write.commit().map_err(|error| self.base.error(error))
+        self.write.commit().map_err(|error| self.base.error(error))?;
+        // redb is not told of a failed sync: see `Gate`.
+        self.base.check_synced()
     }
 }
 

@@ -16,7 +16,7 @@ impl Shared {
         let result = result.and_then(|()| self.install(writing, self.base.committed()?));
         if let Err(error) = &result {
             if matches!(error, StoreError::Sync { .. }) {
-                self.base.note_sync_failure();
+                self.base.note_sync_failure(error);
             }
             writing.unsettled = true;
             writing.undecided.extend(files);
@@ -29,9 +29,7 @@ impl Shared {
         if !writing.unsettled {
             return Ok(());
         }
-        if self.base.sync_failed() {
-            return Err(self.base.sync_failure());
-        }
+        self.base.check_synced()?;
         self.base.recover_from_failure(None)?;
         let committed = self.base.committed()?;
         let known = {
