@@ -87,39 +87,46 @@ impl Shared {
     }
 
     fn compaction_loop(&self) {
+        let clock = &self.env.clock;
         let mut seen = None;
         loop {
             let next_try = self.compacting.lock().next_try();
-            {
+            let flushes = {
                 let mut state = self.state.lock();
-                while seen == Some(state.flushes) && !state.stopping && next_try.is_none() {
+                if seen == Some(state.flushes) && !state.stopping && next_try.is_none() {
                     self.changed.wait_for(&mut state, IDLE);
                 }
                 if state.stopping {
                     return;
                 }
-                if seen == Some(state.flushes) {
-                    drop(state);
-                    let clock = &self.env.clock;
-                    if next_try.is_some_and(|at| clock.monotonic() < at) {
-                        clock.sleep(RETRY_LOOK);
-                        continue;
-                    }
-                } else {
-                    seen = Some(state.flushes);
+                state.flushes
+            };
+            if seen == Some(flushes) && next_try.is_none_or(|at| clock.monotonic() < at) {
+                self.reap_meanwhile();
+                if next_try.is_some() {
+                    clock.sleep(RETRY_LOOK);
                 }
+                continue;
             }
-            loop {
-                match self.compact(Pick::Promising) {
-                    // A tree that fails is left alone for a while; on to the next.
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(_) if self.base.sync_failed() => return,
-                    Err(_) => {}
-                }
-                if self.state.lock().stopping {
-                    return;
-                }
+            seen = Some(flushes);
+            if !self.compact_all() {
+                return;
+            }
+        }
+    }
+
+    /// Makes the compactions that are due; `false` when the background is to stop.
+    fn compact_all(&self) -> bool {
+        loop {
+            match self.compact(Pick::Promising) {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(_) if self.base.sync_failed() => return false,
+                // A tree that fails is left alone for a while; on to the next.
+                Err(_) => {}
+            }
+            if self.state.lock().stopping {
+                return false;
             }
         }
     }

@@ -95,6 +95,13 @@ impl Shared {
         Ok(())
     }
 
+    /// Removes the files that became nobody's when a view went. A flush or compaction under way does so itself.
+    pub(super) fn reap_meanwhile(&self) {
+        if let Some(mut writing) = self.writing.try_lock() {
+            self.reap(&mut writing);
+        }
+    }
+
     /// Removes the files of obsolete segments that no view reads any more.
     fn reap(&self, writing: &mut Writing) {
         writing.obsolete.retain(|segment| {

@@ -558,6 +558,27 @@ fn a_flush_ends_although_commits_go_on() {
     assert!(opened.view().stamp().seq > CommitSeq(2));
 }
 
+#[test]
+fn obsolete_segments_go_without_another_flush() {
+    let mut harness = Harness::new(23);
+    for _ in 0..3 {
+        for _ in 0..30 {
+            harness.commit(5);
+        }
+        harness.store.flush().unwrap();
+    }
+    harness.hold_view();
+    while harness.store.compact().unwrap() {}
+    let disk = Arc::clone(&harness.sim.env.disk);
+    let before = history_files(&disk, BYTES).len();
+    assert!(before > 3, "the held view still reads the old ones");
+    harness.store.start_background(Arc::new(|_| {})).unwrap();
+    harness.held.clear();
+    eventually("the old files are removed", || history_files(&disk, BYTES).len() < before);
+    harness.store.stop_background();
+    harness.check_some();
+}
+
 /// Also where a flush reports an error although it happened.
 #[test]
 fn every_checkpoint_is_told() {
