@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use driftdb_env::{Env, FailMode, Loss, SimEnv};
+use driftdb_env::{DiskOpKind, Env, FailMode, Loss, SimEnv};
 use driftdb_store::{CommitBatch, ReadPoint, Store, StoreError, Write, check};
 use driftdb_types::{CommitSeq, Lsn, Stamp};
 use parking_lot::Mutex;
@@ -50,7 +50,8 @@ fn at_every_change(base: &Harness, mode: FailMode, operation: impl Fn(&Store) ->
             return n - 1;
         }
         if matches!(mode, FailMode::Crash) {
-            assert!(result.is_err() || n > 1, "a crash shows, unless it comes after the commit");
+            let struck = sim.disk.operations().pop().unwrap();
+            assert!(result.is_err() || struck.kind == DiskOpKind::Remove, "a crash in {struck} does not show");
             drop(store);
             sim.disk.crash();
         } else {
