@@ -33,7 +33,7 @@ impl Default for LogOptions {
 
 impl LogOptions {
     const SEGMENT_BYTES_MIN: u64 = 256;
-    const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+    pub(crate) const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
     fn check(&self) -> Result<(), LogError> {
         if (Self::SEGMENT_BYTES_MIN..=Self::SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {

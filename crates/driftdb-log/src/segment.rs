@@ -6,7 +6,8 @@ use driftdb_env::{Disk, OpenOptions};
 use driftdb_types::Lsn;
 
 use crate::error::LogError;
-use crate::frame::{BadFrame, BadHeader, FORMAT, Frame, SEGMENT_HEADER, SegmentHeader, array, decode_frame};
+use crate::frame::{BadFrame, BadHeader, FORMAT, Frame, SEGMENT_HEADER, SegmentHeader, decode_frame};
+use crate::log::LogOptions;
 use crate::plan::Tail;
 
 const SUFFIX: &str = ".log";
@@ -72,10 +73,9 @@ impl Segment {
         if len < SEGMENT_HEADER {
             return Err(LogError::damaged(&path, len, "the file ends within its header"));
         }
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        file.read_at(0, &mut bytes).map_err(LogError::io("read", &path))?;
-        let header = array(&bytes, 0).ok_or(BadHeader::Magic).and_then(|header| SegmentHeader::decode(&header));
-        let header = header.map_err(|bad| match bad {
+        let mut header = [0; SEGMENT_HEADER as usize];
+        file.read_at(0, &mut header).map_err(LogError::io("read", &path))?;
+        let header = SegmentHeader::decode(&header).map_err(|bad| match bad {
             BadHeader::Magic => LogError::damaged(&path, 0, "the file does not begin like a log segment"),
             BadHeader::Checksum => LogError::damaged(&path, 0, "the checksum of the segment's header is wrong"),
             BadHeader::Format(found) => LogError::Format { file: path.clone(), found, known: FORMAT.into() },
@@ -88,6 +88,12 @@ impl Segment {
             let what = format!("the segment has {} bytes, the file {len}", header.size_bytes);
             return Err(LogError::damaged(&path, len.min(header.size_bytes), what));
         }
+        if len > LogOptions::SEGMENT_BYTES_MAX {
+            return Err(LogError::damaged(&path, 0, format!("no segment has {len} bytes")));
+        }
+        // Not before: what the file's length alone says may be more than there is memory.
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        file.read_at(0, &mut bytes).map_err(LogError::io("read", &path))?;
         Ok(Segment { path, header, bytes })
     }
 

@@ -124,6 +124,17 @@ fn every_flipped_bit_where_the_last_group_spans_segments() {
     flip_every_bit(&sample);
 }
 
+/// Nor is memory asked for by what the length says.
+#[test]
+fn a_file_of_an_absurd_length_is_damage() {
+    let sample = sample(&[&[10]]);
+    let file = sample.disk.open(&sample.files[0], OpenOptions::WRITE).unwrap();
+    file.set_len(1 << 50).unwrap();
+    let error = open_sim(&sample.disk, SEGMENT, Lsn(0)).unwrap_err();
+    assert!(matches!(&error, LogError::Damaged { file, .. } if *file == sample.files[0]), "{error}");
+    assert_eq!(worst(&check(&sample.disk, Path::new(DIR), Lsn(0))), Some(Severity::Damage));
+}
+
 #[test]
 fn after_a_cut_the_log_goes_on() {
     let sample = sample(&[&[10], &[50, 60, 70]]);
