@@ -38,7 +38,8 @@ impl OpenOptions {
 
 /// Files and directories.
 pub trait Disk: Send + Sync + Debug {
-    /// Makes a directory and those above it that are missing, durably: their names are synced before this returns.
+    /// Makes a directory and those above it that are missing, durably: their names are synced before this returns, and so
+    /// is that of a directory that was there already.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
     /// The names of the files in a directory, sorted; not those of directories. `NotFound` when there is no such

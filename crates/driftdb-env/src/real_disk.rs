@@ -31,21 +31,21 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if dir.is_dir() {
+            // Who made it may have been killed before its name was durable. Where we may not even read, it was not us.
+            return match self.sync_dir(parent) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
         }
-        if let Some(parent) = dir.parent() {
-            self.create_dir_all(parent)?;
-        }
+        self.create_dir_all(parent)?;
         match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(dir) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             Err(error) => return Err(error),
         }
-        match dir.parent() {
-            Some(parent) => self.sync_dir(parent),
-            None => Ok(()),
-        }
+        self.sync_dir(parent)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

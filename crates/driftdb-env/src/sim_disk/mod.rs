@@ -28,7 +28,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, DiskLock, OpenOptions};
-use crate::rand::SimRand;
+use crate::rand::{Rand, SimRand};
 
 use bytes::{SimBytes, Survival};
 use file::SimFile;
@@ -59,7 +59,7 @@ pub enum FailMode {
 /// The kinds of operation that are counted and can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskOpKind {
-    /// `Disk::create_dir_all` of a missing directory.
+    /// `Disk::create_dir_all` of a directory that is missing, or not durable.
     CreateDir,
     /// `Disk::open` that makes or empties a file.
     Create,
@@ -106,6 +106,8 @@ type Content = Arc<Mutex<SimBytes>>;
 
 struct State {
     directories: BTreeSet<PathBuf>,
+    /// Those of them whose making failed half way: they are there, but their names are not durable.
+    unsynced_directories: BTreeSet<PathBuf>,
     /// The names as everyone sees them.
     names: BTreeMap<PathBuf, Content>,
     /// The names as of the last syncs of their directories.
@@ -152,6 +154,7 @@ impl SimDisk {
     pub fn new(seed: u64) -> SimDisk {
         let state = State {
             directories: BTreeSet::new(),
+            unsynced_directories: BTreeSet::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             unsynced_names: Vec::new(),
@@ -209,6 +212,12 @@ impl SimDisk {
         for change in std::mem::take(&mut state.unsynced_names) {
             if survival.spares(&rand) {
                 change.apply(&mut names);
+            }
+        }
+        for lost in std::mem::take(&mut state.unsynced_directories) {
+            if !survival.spares(&rand) {
+                state.directories.retain(|directory| !directory.starts_with(&lost));
+                names.retain(|path, _| !path.starts_with(&lost));
             }
         }
         for content in names.values() {
@@ -402,13 +411,24 @@ impl State {
 impl Disk for SimDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let dir = normal(dir);
-        if self.state.lock().directories.contains(&dir) {
-            return self.state.lock().check_alive(None);
+        {
+            let state = self.state.lock();
+            if state.directories.contains(&dir) && !state.unsynced_directories.contains(&dir) {
+                return state.check_alive(None);
+            }
         }
         self.change(DiskOpKind::CreateDir, &dir, None, |state, outcome| {
-            if outcome != Outcome::Failed {
-                let all = dir.ancestors().filter(|above| !above.as_os_str().is_empty());
-                state.directories.extend(all.map(Path::to_owned));
+            // It fails before there is anything, or when it is there and is to be made durable.
+            if outcome == Outcome::Failed && state.rand.below(2) == 0 {
+                return Ok(());
+            }
+            for directory in dir.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+                let made = state.directories.insert(directory.to_owned());
+                if outcome == Outcome::Done {
+                    state.unsynced_directories.remove(directory);
+                } else if made {
+                    state.unsynced_directories.insert(directory.to_owned());
+                }
             }
             Ok(())
         })
@@ -506,6 +526,7 @@ impl Disk for SimDisk {
             }
             if outcome == Outcome::Done {
                 state.sync_names(&dir);
+                state.unsynced_directories.retain(|directory| directory.parent() != Some(dir.as_path()));
             }
             Ok(())
         })

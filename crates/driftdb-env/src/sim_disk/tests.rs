@@ -61,6 +61,30 @@ fn what_is_not_synced_is_lost() {
 }
 
 #[test]
+fn a_directory_whose_making_failed_may_be_lost_with_all_in_it() {
+    let mut seen = BTreeSet::new();
+    for (seed, made_again) in (0..40).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let disk = SimDisk::new(seed);
+        disk.fail_after(1, FailMode::Error);
+        assert!(disk.create_dir_all(&path("a")).is_err());
+        let there = disk.exists(&path("a")).unwrap();
+        if made_again {
+            disk.create_dir_all(&path("a")).unwrap();
+        }
+        if there || made_again {
+            disk.open(&path("a/f"), OpenOptions::CREATE).unwrap();
+            disk.sync_dir(&path("a")).unwrap();
+        }
+        disk.set_loss(Loss::All);
+        disk.crash();
+        assert_eq!(disk.exists(&path("a")).unwrap(), made_again);
+        assert_eq!(disk.exists(&path("a/f")).unwrap(), made_again);
+        seen.insert(there);
+    }
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
 fn a_killed_process_loses_nothing_but_its_handles() {
     let disk = disk(1);
     let file = disk.open(&path("f"), OpenOptions::CREATE).unwrap();
