@@ -198,9 +198,9 @@ impl Engine {
         self.snapshot().1
     }
 
-    /// The catalog as of `seq`, which the view must have.
-    pub fn catalog_at(&self, view: &StoreView, seq: CommitSeq) -> Result<Arc<Catalog>> {
-        self.inner.catalogs.at(view, seq)
+    /// The catalog as of the visible commit `seq`, read as [`Engine::view_as_of`] says.
+    pub fn catalog_at(&self, view: &Arc<StoreView>, seq: CommitSeq) -> Result<Arc<Catalog>> {
+        self.inner.catalogs.at(&self.view_as_of(view, seq), seq)
     }
 
     /// The latest definition a table ever had, dropped or not.
@@ -213,11 +213,30 @@ impl Engine {
         Transaction::new(self.clone(), options, cancel)
     }
 
-    /// The last commit at or before a time (microseconds since 1970 UTC); [`CommitSeq::ZERO`] when the first commit came
-    /// later. A time after the view's stamp gives the view's own: whether the future may be asked about is the caller's
-    /// to say.
+    /// The last commit of the view at or before a time (microseconds since 1970 UTC); [`CommitSeq::ZERO`] when the first
+    /// commit came later. For a time after the view's stamp that is not the last word: see [`Engine::seq_as_of`].
     pub fn seq_at_time(&self, view: &StoreView, time_us: i64) -> Result<CommitSeq> {
         commits::seq_at_time(view, time_us)
+    }
+
+    /// What `AS OF` a time means: as [`Engine::seq_at_time`], but the same for all who ask, now and ever after. The commit
+    /// may be newer than `view`: [`Engine::view_as_of`] has one to read it from. Waits for commits that are on their way,
+    /// until `cancel` ends that.
+    ///
+    /// 22023 when the time is in the future; 58030 when a failure left open what was committed then.
+    pub fn seq_as_of(&self, view: &StoreView, time_us: i64, cancel: &Cancel) -> Result<CommitSeq> {
+        if time_us <= view.stamp().time_us {
+            return commits::seq_at_time(view, time_us);
+        }
+        // The last commit can be ahead of the clock, after it was set back.
+        let now_us = self.inner.env.clock.now_us().max(self.stamp().time_us);
+        self.inner.pipeline.times().ask(time_us, now_us, cancel)?;
+        commits::seq_at_time(&self.view(), time_us)
+    }
+
+    /// A view in which the visible commit `seq` can be read: this one, or the newest. The past is the same in both.
+    pub fn view_as_of(&self, view: &Arc<StoreView>, seq: CommitSeq) -> Arc<StoreView> {
+        if seq <= view.stamp().seq { Arc::clone(view) } else { self.view() }
     }
 
     /// Who made a commit, and what it touched; `None` when the view has no such commit.

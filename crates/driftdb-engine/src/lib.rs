@@ -3,7 +3,7 @@
 //! ```text
 //!   Transaction   snapshot · write set · locks        transaction.rs, rows.rs, ddl.rs, reader.rs, locks.rs
 //!        │ commit
-//!   Pipeline      one order of commits                pipeline.rs, record.rs, counters.rs
+//!   Pipeline      one order of commits                pipeline.rs, times.rs, record.rs, counters.rs
 //!        │
 //!   log ─┴─ store                                     (crates below)
 //!
@@ -28,6 +28,7 @@ mod pipeline;
 mod reader;
 mod record;
 mod rows;
+mod times;
 mod transaction;
 mod write_set;
 

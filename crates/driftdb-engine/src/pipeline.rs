@@ -38,6 +38,7 @@ use crate::commits::commit_key;
 use crate::counters::Counters;
 use crate::error::{log_error, shutting_down};
 use crate::record::RecordBuffer;
+use crate::times::Times;
 use crate::transaction::HeldLocks;
 
 /// A commit that is to be written.
@@ -167,6 +168,7 @@ pub(crate) struct Pipeline {
     idle: Condvar,
     /// Locked by the owner only.
     writer: Mutex<Writer>,
+    times: Times,
     read_only: ArcSwapOption<Error>,
 }
 
@@ -205,6 +207,7 @@ impl Pipeline {
             room: Condvar::new(),
             idle: Condvar::new(),
             writer: Mutex::new(Writer { log: parts.log, last: parts.last, skewed: false, append_time: Duration::ZERO }),
+            times: Times::new(),
             read_only: ArcSwapOption::empty(),
         }
     }
@@ -243,6 +246,11 @@ impl Pipeline {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
+    }
+
+    /// Where those who ask about a time meet the commits that are on their way.
+    pub(crate) fn times(&self) -> &Times {
+        &self.times
     }
 
     /// Lets the thread delete log segments that are not needed to recover.
@@ -366,12 +374,17 @@ impl Pipeline {
             .unwrap_or_else(|_| Err(self.write_panicked()));
         match result {
             Ok(stamps) => {
+                self.times.settle();
                 for ((request, answer), stamp) in group.drain(..).zip(stamps) {
                     drop(request.locks);
                     answer.give(Ok(stamp));
                 }
             }
             Err(error) => {
+                match self.check_writable() {
+                    Ok(()) => self.times.settle(),
+                    Err(_) => self.times.lose(),
+                }
                 for (request, answer) in group.drain(..) {
                     drop(request.locks);
                     answer.give(Err(error.clone()));
@@ -404,14 +417,16 @@ impl Pipeline {
         let now_us = self.env.clock.now_us();
         self.watch_clock(writer, now_us);
         let floors = self.counters.floors();
-        let mut last = writer.last;
+        let mut next = Stamp {
+            seq: writer.last.seq.next(),
+            time_us: self.times.begin_group(now_us.max(writer.last.time_us.saturating_add(1))),
+        };
         let mut stamps = Vec::with_capacity(group.len());
         for (request, _) in group.iter_mut() {
-            let stamp = Stamp { seq: last.seq.next(), time_us: now_us.max(last.time_us.saturating_add(1)) };
-            let entry = request.record.stamp(stamp, floors)?;
-            request.writes.push(Write { tree: TreeId::COMMITS, key: commit_key(stamp.seq), payload: Some(entry) });
-            stamps.push(stamp);
-            last = stamp;
+            let entry = request.record.stamp(next, floors)?;
+            request.writes.push(Write { tree: TreeId::COMMITS, key: commit_key(next.seq), payload: Some(entry) });
+            stamps.push(next);
+            next = Stamp { seq: next.seq.next(), time_us: next.time_us.saturating_add(1) };
         }
         Ok(stamps)
     }
