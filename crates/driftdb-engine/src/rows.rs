@@ -7,12 +7,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use driftdb_store::ReadPoint;
 use driftdb_types::{
     ColumnId, Error, Result, SqlState, TableSchema, TimeZone, TreeId, Value, encode_row, format_value,
 };
 
+use crate::error::serialization_failure;
 use crate::keys::{IndexEntry, clustered_key, describe_key, index_entry, row_number_key, value_of};
-use crate::transaction::Transaction;
+use crate::transaction::{Isolation, Transaction};
 
 /// What came of an insertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +47,29 @@ impl Transaction {
     /// Waits for a running transaction that has written the same key. 23502 for NULL where there must be none; a key
     /// that is taken is an outcome, not an error: see [`Transaction::unique_violation`].
     pub fn insert_row(&mut self, table: &Arc<TableSchema>, values: Vec<Value>) -> Result<InsertOutcome> {
-        self.insert_row_unless(table, values, None)
+        self.insert(table, values, None)
     }
 
-    /// [`Transaction::insert_row`], where of several conflicts that of the constraint named `arbiter` is told
-    /// (`ON CONFLICT`).
+    /// [`Transaction::insert_row`] for `ON CONFLICT`: of several conflicts that of the constraint named `arbiter` is told.
+    /// In REPEATABLE READ the row that is in the way must be as the transaction sees it: 40001 if it is not.
     pub fn insert_row_unless(
+        &mut self,
+        table: &Arc<TableSchema>,
+        values: Vec<Value>,
+        arbiter: Option<&str>,
+    ) -> Result<InsertOutcome> {
+        let outcome = self.insert(table, values, arbiter)?;
+        if let InsertOutcome::Conflict { constraint, key } = &outcome
+            && self.isolation() == Isolation::RepeatableRead
+            && arbiter.is_none_or(|arbiter| arbiter == constraint)
+            && !self.is_unchanged(table.id, key)?
+        {
+            return Err(serialization_failure());
+        }
+        Ok(outcome)
+    }
+
+    fn insert(
         &mut self,
         table: &Arc<TableSchema>,
         mut values: Vec<Value>,
@@ -204,8 +223,22 @@ impl Transaction {
                 let other = if candidate.index.is_some() { payload } else { candidate.key.clone() };
                 return Ok(Some((constraint_name(table, candidate).to_owned(), other)));
             }
+            self.check_seen_free(candidate)?;
         }
         Ok(None)
+    }
+
+    /// A REPEATABLE READ snapshot may still have a key that somebody freed since. Written anew, the key would hide that
+    /// entry in one tree while those that belong to it show in the others: 40001.
+    fn check_seen_free(&self, unique: &UniqueKey) -> Result<()> {
+        let UniqueKey { tree, key, .. } = unique;
+        if self.isolation() == Isolation::RepeatableRead
+            && self.writes.get(*tree, key).is_none()
+            && self.view().get(*tree, key, ReadPoint::Latest)?.is_some()
+        {
+            return Err(serialization_failure());
+        }
+        Ok(())
     }
 }
 

@@ -502,8 +502,8 @@ impl Transaction {
         Ok(Ok(acquired))
     }
 
-    /// Whether a row that is locked now is as the transaction sees it.
-    fn is_unchanged(&self, table: TreeId, key: &[u8]) -> Result<bool> {
+    /// Whether a row that nobody else can change now is as the transaction sees it.
+    pub(crate) fn is_unchanged(&self, table: TreeId, key: &[u8]) -> Result<bool> {
         if self.writes.get(table, key).is_some() {
             return Ok(true);
         }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use driftdb_engine::{Cancel, InsertOutcome, Isolation, LockWait, RowLock, RowLockMode, TableLock, TxnOptions};
-use driftdb_types::{SqlState, Value};
+use driftdb_engine::{Cancel, InsertOutcome, Isolation, LockWait, RowLock, RowLockMode, TableLock, Transaction, TxnOptions};
+use driftdb_types::{Error, KeyRange, SqlState, TableSchema, Value};
 
 use crate::support::*;
 
@@ -56,6 +56,87 @@ fn repeatable_read_refuses_a_lost_update() {
     commit(early);
     let error = update(&mut late, &table, |row| Some(with_a(row, 2))).unwrap_err();
     assert_eq!(error.state, SqlState::SERIALIZATION_FAILURE);
+}
+
+/// A key that the snapshot has and somebody deleted since: to write it anew would give it two states at once.
+#[test]
+fn repeatable_read_does_not_write_a_key_that_was_deleted_since() {
+    let (_sim, engine) = sim(15);
+    let mut schema = definition("t", true);
+    schema.indexes = vec![index("t_a_key", 1, true), index("t_b_idx", 2, false)];
+    let table = create(&engine, schema);
+    let mut setup = begin(&engine);
+    insert(&mut setup, &table, row(1, 7, "old")).unwrap();
+    insert(&mut setup, &table, row(2, 8, "other")).unwrap();
+    commit(setup);
+    type Attempt = fn(&mut Transaction, &Arc<TableSchema>) -> Result<(), Error>;
+    let attempts: [Attempt; 3] = [
+        |txn, table| insert(txn, table, row(1, 9, "new")).map(drop),
+        |txn, table| insert(txn, table, row(3, 7, "new")).map(drop),
+        |txn, table| update(txn, table, |old| (int(old, 0) == 2).then(|| with_a(old, 7))).map(drop),
+    ];
+    let late = [(); 4].map(|()| begin_at(&engine, Isolation::RepeatableRead));
+    let mut early = begin(&engine);
+    delete(&mut early, &table, |row| int(row, 0) == 1).unwrap();
+    commit(early);
+    let [mut free, late @ ..] = late;
+    for (mut txn, attempt) in late.into_iter().zip(attempts) {
+        assert_eq!(attempt(&mut txn, &table).unwrap_err().state, SqlState::SERIALIZATION_FAILURE);
+        assert_eq!(values(&txn, &table).len(), 2);
+        assert_eq!(txn.scan(table.indexes[0].id, &KeyRange::all(), false).unwrap().count(), 2);
+    }
+    insert(&mut free, &table, row(3, 9, "new")).unwrap();
+    drop(free);
+    // In READ COMMITTED the key is free.
+    let mut txn = begin(&engine);
+    insert(&mut txn, &table, row(1, 7, "new")).unwrap();
+    commit(txn);
+}
+
+/// Its own deletion frees a key as ever.
+#[test]
+fn repeatable_read_writes_a_key_anew_that_it_deleted_itself() {
+    let (_sim, engine) = sim(16);
+    let mut schema = definition("t", true);
+    schema.indexes = vec![index("t_a_key", 1, true)];
+    let table = create(&engine, schema);
+    let mut setup = begin(&engine);
+    insert(&mut setup, &table, row(1, 7, "old")).unwrap();
+    commit(setup);
+    let mut txn = begin_at(&engine, Isolation::RepeatableRead);
+    delete(&mut txn, &table, |_| true).unwrap();
+    insert(&mut txn, &table, row(1, 7, "new")).unwrap();
+    assert_eq!(values(&txn, &table), [row(1, 7, "new")]);
+    commit(txn);
+}
+
+/// ON CONFLICT cannot pass over a row that the snapshot does not show; a plain INSERT is told of it.
+#[test]
+fn repeatable_read_meets_a_conflicting_row_that_it_does_not_see() {
+    let (_sim, engine) = sim(17);
+    let mut schema = definition("t", true);
+    schema.indexes = vec![index("t_a_key", 1, true)];
+    let table = create(&engine, schema);
+    let mut setup = begin(&engine);
+    insert(&mut setup, &table, row(1, 1, "old")).unwrap();
+    insert(&mut setup, &table, row(2, 2, "old")).unwrap();
+    commit(setup);
+    let mut late = begin_at(&engine, Isolation::RepeatableRead);
+    let mut early = begin(&engine);
+    insert(&mut early, &table, row(3, 3, "new")).unwrap();
+    update(&mut early, &table, |old| (int(old, 0) == 2).then(|| with_a(old, 20))).unwrap();
+    commit(early);
+    for (values, arbiter) in
+        [(row(3, 9, ""), None), (row(3, 9, ""), Some("t_pkey")), (row(9, 3, ""), None), (row(9, 20, ""), None)]
+    {
+        let error = late.insert_row_unless(&table, values, arbiter).unwrap_err();
+        assert_eq!(error.state, SqlState::SERIALIZATION_FAILURE);
+    }
+    let conflicts = |outcome: InsertOutcome| matches!(outcome, InsertOutcome::Conflict { .. });
+    assert!(conflicts(late.insert_row(&table, row(3, 9, "")).unwrap()));
+    assert!(conflicts(late.insert_row_unless(&table, row(1, 9, ""), None).unwrap()));
+    // Not the constraint that ON CONFLICT is about: 23505, whoever sees the row.
+    assert!(conflicts(late.insert_row_unless(&table, row(9, 3, ""), Some("t_pkey")).unwrap()));
 }
 
 #[test]
@@ -148,7 +229,7 @@ fn a_deadlock_has_one_victim() {
             barrier.wait();
             update(&mut txn, &table, |row| (int(row, 0) == second).then(|| with_a(row, first)))?;
             commit(txn);
-            Ok::<(), driftdb_types::Error>(())
+            Ok::<(), Error>(())
         })
     });
     let results = threads.map(|thread| thread.join().unwrap());
@@ -341,7 +422,7 @@ fn a_table_being_altered_is_written_by_nobody_else_and_read_by_all() {
     insert(&mut setup, &table, row(1, 5, "")).unwrap();
     commit(setup);
     let mut altering = begin(&engine);
-    let mut next = driftdb_types::TableSchema::clone(&table);
+    let mut next = TableSchema::clone(&table);
     next.columns.push(column(3, "c", driftdb_types::DataType::Int4));
     altering.put_table(table.id, next).unwrap();
     // A reader goes on.
