@@ -253,9 +253,13 @@ impl Pipeline {
         &self.times
     }
 
-    /// Lets the thread delete log segments that are not needed to recover.
+    /// Lets the thread delete log segments that are not needed to recover. Nothing happens once the pipeline is closed: a
+    /// checkpoint can be told of when there is no thread any more to become the owner, and to give that up.
     pub(crate) fn trim_log(&self, before: Lsn) {
         let mut queue = self.queue.lock();
+        if queue.closed {
+            return;
+        }
         queue.trim = Some(before);
         if queue.owner == Owner::Nobody {
             queue.owner = Owner::Thread;
@@ -265,6 +269,13 @@ impl Pipeline {
 
     /// The thread's work, until [`Pipeline::stop`].
     pub(crate) fn run(&self) {
+        // After a panic the thread goes on, so that those who wait are answered: that nothing is written any more.
+        while panic::catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            self.write_panicked();
+        }
+    }
+
+    fn work(&self) {
         let mut queue = self.queue.lock();
         loop {
             if queue.owner != Owner::Thread {
@@ -331,6 +342,9 @@ impl Pipeline {
     /// Waits a little for the commits that are likely to come: as many as the last group had, and those that came
     /// while it was written.
     fn gather(&self, queue: &mut MutexGuard<'_, Queue>) {
+        if self.check_writable().is_err() {
+            return;
+        }
         let target = queue.gather.last_group + queue.waiting.len();
         queue.gather.last_group = 0;
         // The thread is the owner, so nobody else has this mutex: it is not waited for.
@@ -495,7 +509,43 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::ManuallyDrop;
+    use std::path::Path;
+
     use super::*;
+    use crate::{Cancel, CommitMeta, Engine, EngineOptions, TxnOptions};
+
+    fn engine() -> Engine {
+        let mut options = EngineOptions { background: false, ..EngineOptions::default() };
+        options.log.segment_bytes = 1 << 20;
+        Engine::open(Env::sim(1).env, Path::new("/db"), options).unwrap()
+    }
+
+    /// A session's CHECKPOINT may come to an end when the engine is closed already.
+    #[test]
+    fn a_checkpoint_told_of_after_the_end_holds_nobody_up() {
+        // Not dropped where the test fails: that is what would hang.
+        let engine = ManuallyDrop::new(engine());
+        engine.close().unwrap();
+        engine.pipeline().trim_log(Lsn(1));
+        assert_eq!(engine.pipeline().queue.lock().owner, Owner::Nobody);
+        drop(ManuallyDrop::into_inner(engine));
+    }
+
+    /// Whatever the thread does beside writing may be wrong too.
+    #[test]
+    fn a_panic_of_the_thread_ends_writing_and_holds_nobody_up() {
+        let engine = ManuallyDrop::new(engine());
+        let mut txn = engine.begin(TxnOptions::default(), Arc::new(Cancel::new()));
+        txn.begin_statement().unwrap();
+        txn.put(TreeId(100), bytes::Bytes::from_static(b"k"), None, Some(bytes::Bytes::new())).unwrap();
+        // What the thread computes from this overflows.
+        engine.pipeline().queue.lock().gather.misses = u32::MAX;
+        engine.pipeline().trim_log(Lsn(1));
+        assert_eq!(txn.commit(&CommitMeta::default()).unwrap_err().state, SqlState::INTERNAL_ERROR);
+        assert!(engine.read_only_reason().is_some());
+        drop(ManuallyDrop::into_inner(engine));
+    }
 
     #[test]
     fn a_group_is_bounded_in_bytes() {
