@@ -22,7 +22,7 @@ use driftdb_types::{
 
 use crate::catalog::{catalog_key, names_of};
 use crate::error::{StatementError, serialization_failure};
-use crate::keys::{describe_key, index_entry, value_of};
+use crate::keys::{check_key_size, describe_key, index_entry, value_of};
 use crate::reader::TxnReader;
 use crate::transaction::{Isolation, TableLock, Transaction};
 
@@ -246,6 +246,7 @@ impl Transaction {
             let row = row?;
             let values = decode_row(schema, &row.payload)?;
             let entry = index_entry(index, &values, &row.key);
+            check_key_size(&index.name, &entry.key)?;
             if entry.exclusive && self.writes.get(index.id, &entry.key).is_some() {
                 let message = format!("could not create unique index \"{}\"", index.name);
                 let key = describe_key(schema, &index.columns, &values);

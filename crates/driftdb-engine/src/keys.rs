@@ -3,9 +3,18 @@
 //! A table whose primary key was there from the start keeps its rows in the order of that key; any other table by row
 //! number. An entry of an index has the indexed values as its key and the row's key as its payload; where two rows may
 //! hold the same values (the index is not unique, or one of them is NULL), the row's key follows the values.
+//!
+//! Keys are bounded: they stand in locks, in the inner pages of the base and in the statistics of history segments,
+//! where a row's size is nobody's concern.
 
 use bytes::Bytes;
-use driftdb_types::{ColumnId, IndexSchema, TableSchema, TimeZone, Value, encode_key, encode_key_value, format_value};
+use driftdb_types::{
+    ColumnId, Error, IndexSchema, Result, SqlState, TableSchema, TimeZone, Value, encode_key, encode_key_value,
+    format_value,
+};
+
+/// How long a key may be, as it is stored.
+const KEY_BYTES_MAX: usize = 8 << 10;
 
 /// The key of the row with this number, in a table that keeps its rows so.
 pub fn row_number_key(number: i64) -> Bytes {
@@ -40,6 +49,16 @@ pub fn index_entry(index: &IndexSchema, values: &[Value], row_key: &[u8]) -> Ind
         key.extend(row_key);
     }
     IndexEntry { key: Bytes::from(key), exclusive }
+}
+
+/// 54000 where a key of the index or primary key `name` is too long.
+pub(crate) fn check_key_size(name: &str, key: &[u8]) -> Result<()> {
+    if key.len() <= KEY_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("index row size {} exceeds maximum {KEY_BYTES_MAX} for index \"{name}\"", key.len());
+    Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
+        .hint("Values this long cannot be indexed. Consider an index of an MD5 hash of the value."))
 }
 
 /// `(a, b)=(1, x)`: columns and values as the messages of constraints show them.

@@ -13,7 +13,7 @@ use driftdb_types::{
 };
 
 use crate::error::serialization_failure;
-use crate::keys::{IndexEntry, clustered_key, describe_key, index_entry, row_number_key, value_of};
+use crate::keys::{IndexEntry, check_key_size, clustered_key, describe_key, index_entry, row_number_key, value_of};
 use crate::transaction::{Isolation, Transaction};
 
 /// What came of an insertion.
@@ -87,7 +87,11 @@ impl Transaction {
         let key = clustered_key(table, &values);
         let is_clustered = key.is_some();
         let key = key.unwrap_or_else(|| row_number_key(self.engine.next_row()));
+        check_key_size(key_name(table), &key)?;
         let entries: Vec<IndexEntry> = table.indexes.iter().map(|index| index_entry(index, &values, &key)).collect();
+        for (index, entry) in table.indexes.iter().zip(&entries) {
+            check_key_size(&index.name, &entry.key)?;
+        }
         let mut unique = Vec::new();
         if is_clustered {
             unique.push(UniqueKey { tree: table.id, key: key.clone(), index: None });
@@ -141,6 +145,7 @@ impl Transaction {
         self.ensure_table_lock(table)?;
         let new_key = clustered_key(table, &new).unwrap_or_else(|| old_key.clone());
         let moved = new_key != old_key;
+        check_key_size(key_name(table), &new_key)?;
         let mut unique = Vec::new();
         if moved {
             unique.push(UniqueKey { tree: table.id, key: new_key.clone(), index: None });
@@ -152,6 +157,7 @@ impl Transaction {
             if !moved && old_entry == new_entry {
                 continue;
             }
+            check_key_size(&index.name, &new_entry.key)?;
             if old_entry.exclusive {
                 self.lock_key(table.id, index.id, &old_entry.key)?;
             }
@@ -245,8 +251,12 @@ impl Transaction {
 fn constraint_name<'a>(table: &'a TableSchema, unique: &UniqueKey) -> &'a str {
     match unique.index {
         Some(position) => table.indexes.get(position).map_or("", |index| index.name.as_str()),
-        None => table.primary_key.as_ref().map_or("", |key| key.name.as_str()),
+        None => key_name(table),
     }
+}
+
+fn key_name(table: &TableSchema) -> &str {
+    table.primary_key.as_ref().map_or("", |key| key.name.as_str())
 }
 
 fn constraint_columns<'a>(table: &'a TableSchema, constraint: &str) -> Option<&'a [ColumnId]> {

@@ -249,6 +249,39 @@ fn bounds_are_errors() {
 }
 
 #[test]
+fn keys_have_a_bound() {
+    let (_sim, engine) = sim(29);
+    let mut schema = definition("t", true);
+    schema.primary_key.as_mut().unwrap().columns = vec![ColumnId(2), ColumnId(0)];
+    let clustered = create(&engine, schema);
+    let mut schema = definition("h", false);
+    schema.indexes = vec![index("h_b_idx", 2, false)];
+    let heap = create(&engine, schema);
+    let plain = create(&engine, definition("p", false));
+    let (long, short) = ("x".repeat(9_000), "x".repeat(7_000));
+    let mut txn = begin(&engine);
+    for (table, name) in [(&clustered, "t_pkey"), (&heap, "h_b_idx")] {
+        let key = insert(&mut txn, table, row(1, 1, &short)).unwrap();
+        let inserted = insert(&mut txn, table, row(2, 2, &long)).unwrap_err();
+        let updated = txn.update_row(table, &key, &row(1, 1, &short), row(1, 1, &long)).unwrap_err();
+        for error in [inserted, updated] {
+            assert_eq!(error.state, SqlState::PROGRAM_LIMIT_EXCEEDED);
+            assert!(error.message.contains(name) && error.message.contains("90"), "{error}");
+        }
+        assert_eq!(values(&txn, table), [row(1, 1, &short)]);
+    }
+    insert(&mut txn, &plain, row(1, 1, &long)).unwrap();
+    let definition = driftdb_engine::IndexDefinition {
+        name: "p_b_idx".to_owned(),
+        columns: vec![ColumnId(2)],
+        unique: false,
+        constraint: false,
+    };
+    let error = txn.create_index(plain.id, definition).unwrap_err().into_error();
+    assert_eq!(error.state, SqlState::PROGRAM_LIMIT_EXCEEDED);
+}
+
+#[test]
 fn composite_keys_and_row_numbers() {
     let (_sim, engine) = sim(28);
     let mut schema = definition("t", true);
