@@ -2,27 +2,36 @@
 //!
 //! *Base*: redb's own integrity check (every page's checksum), then each row: it has a stamp no later than the
 //! checkpoint's, and decodes. *History segments*: those the manifest names exist with the length and checksum it
-//! gives, every page can be read, versions are in order, within the bounds the manifest promises, and decode. *Together*:
-//! the versions of a key do not overlap, wherever they are. *Orphans*: files that the manifest does not name.
+//! gives, every page can be read, versions are in order, within the bounds the manifest promises, and decode by the
+//! definition in the file. *Together*: the versions of a key do not overlap, wherever they are. *Orphans*: files that the
+//! manifest does not name.
+//!
+//! All of it is in the order of keys: one walk over the base and all segments of a tree sees everything, and what is in
+//! memory at a time is a part of each.
 //!
 //! Opening a redb file writes to it; here it is opened over a layer that keeps such writes in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use driftdb_env::{Disk, Env, OpenOptions};
-use driftdb_types::{KeyRange, Stamp, TreeId, decode_row};
+use driftdb_types::{Stamp, TableSchema, TreeId, decode_row};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::base::{self, Committed};
-use crate::history::{Bounds, OpenSegment, Segment, SegmentMeta};
+use crate::history::Segment;
 use crate::store::HISTORY_DIR;
-use crate::{Checkpoint, SchemaSource, StoreError, TreeSchema, Version};
+use crate::{Checkpoint, SchemaSource, StoreError};
 
 mod overlay;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use overlay::Overlay;
+use walk::{BaseWalk, SegmentWalk};
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +56,6 @@ impl From<StoreError> for Finding {
     }
 }
 
-/// Rows read at a time.
-const WINDOW_ROWS: usize = 8192;
 /// No more than this is reported of one file.
 const FINDINGS_MAX: usize = 20;
 
@@ -90,9 +97,6 @@ struct Check {
     order: Vec<PathBuf>,
 }
 
-/// The periods of each key's closed versions.
-type Ends = HashMap<Vec<u8>, Vec<(Stamp, Option<Stamp>)>>;
-
 impl Check {
     fn report(&mut self, finding: Finding) {
         let known = self.findings.entry(finding.path.clone()).or_default();
@@ -121,31 +125,65 @@ impl Check {
             Err(error) => return self.report(error.into()),
         };
         self.check_orphans(&history_dir, &committed);
-        let mut trees: Vec<TreeId> = committed.segments.iter().map(|segment| segment.tree).collect();
-        trees.sort_unstable();
-        trees.dedup();
-        let mut ends: HashMap<TreeId, Ends> = HashMap::new();
-        for tree in trees {
-            let ends = ends.entry(tree).or_default();
-            for meta in committed.segments.iter().filter(|segment| segment.tree == tree) {
-                let segment = Segment::new(meta.clone(), &history_dir);
-                if let Err(error) = self.check_segment(&segment, &committed, ends) {
-                    self.report(error.into());
-                }
-            }
-            for (key, periods) in &mut *ends {
-                periods.sort_unstable();
-                let overlap = periods.windows(2).any(|pair| match pair {
-                    [(_, Some(to)), (from, _)] => to > from,
-                    _ => false,
-                });
-                if overlap {
-                    self.found(&history_dir, format!("versions of key {key:02x?} of tree {tree} overlap"));
-                }
-            }
-        }
-        if let Err(error) = self.check_rows(&path, &database, &committed, &ends) {
+        if let Err(error) = self.check_versions(dir, &database, &committed) {
             self.report(error.into());
+        }
+    }
+
+    fn check_versions(&mut self, dir: &Path, database: &Database, committed: &Committed) -> Result<(), StoreError> {
+        let path = dir.join(base::FILE_NAME);
+        let read = database.begin_read().map_err(|error| base::redb_error(&path, error))?;
+        let rows = read.open_table(base::ROWS).map_err(|error| base::redb_error(&path, error))?;
+        let rows = rows.iter().map_err(|error| base::redb_error(&path, error))?;
+        let mut rows = BaseWalk::begin(self, &path, rows, committed);
+        let mut trees: BTreeMap<TreeId, Vec<Segment>> = BTreeMap::new();
+        for meta in &committed.segments {
+            trees.entry(meta.tree).or_default().push(Segment::new(meta.clone(), &dir.join(HISTORY_DIR)));
+        }
+        for (tree, segments) in trees {
+            // Trees without history.
+            while rows.tree().is_some_and(|of| of < tree) {
+                rows.pop(self);
+            }
+            self.check_tree(dir, tree, segments, &mut rows, committed);
+        }
+        while rows.pop(self).is_some() {}
+        Ok(())
+    }
+
+    /// Walks over all versions of a tree, in the order of (key, from).
+    fn check_tree(
+        &mut self,
+        dir: &Path,
+        tree: TreeId,
+        segments: Vec<Segment>,
+        rows: &mut BaseWalk<'_>,
+        committed: &Committed,
+    ) {
+        let mut walks: Vec<SegmentWalk<'_>> =
+            segments.into_iter().filter_map(|segment| SegmentWalk::begin(self, segment, committed)).collect();
+        let (base, history) = (dir.join(base::FILE_NAME), dir.join(HISTORY_DIR));
+        // The version before, and where it ends.
+        let mut before: Option<(Bytes, Option<Stamp>)> = None;
+        loop {
+            let order = |walk: &SegmentWalk<'_>| walk.head().map(|version| (version.key.clone(), version.from));
+            let next = walks.iter_mut().filter(|walk| walk.head().is_some()).min_by(|a, b| order(a).cmp(&order(b)));
+            let row = rows.head().filter(|row| row.tree == tree).map(|row| (row.key.clone(), row.from));
+            let (path, (key, from, to)) = match (next, row) {
+                (Some(walk), row) if row.as_ref().is_none_or(|row| order(walk).is_some_and(|at| at <= *row)) => {
+                    let Some(version) = walk.pop(self) else { continue };
+                    (&history, (version.key, version.from, version.to))
+                }
+                (_, Some((key, from))) => {
+                    rows.pop(self);
+                    (&base, (key, from, None))
+                }
+                (_, None) => return,
+            };
+            if before.is_some_and(|(of, end)| of == key && end.is_none_or(|end| end > from)) {
+                self.found(path, format!("versions of key {:02x?} of tree {tree} overlap", key.as_ref()));
+            }
+            before = Some((key, to));
         }
     }
 
@@ -162,91 +200,9 @@ impl Check {
         }
     }
 
-    fn check_segment(&mut self, segment: &Segment, committed: &Committed, ends: &mut Ends) -> Result<(), StoreError> {
-        let (path, meta) = (segment.path.as_path(), &segment.meta);
-        if meta.number >= committed.next_segment {
-            self.found(path, format!("its number {} is still to be given", meta.number));
-        }
-        match segment.verify(&self.disk) {
-            // What can still be read of it says more.
-            Err(error @ StoreError::Damaged { .. }) => self.report(error.into()),
-            verified => verified?,
-        }
-        let open = OpenSegment::open(&self.disk, path)?;
-        let mut last: Option<(Vec<u8>, Stamp)> = None;
-        let mut seen = SegmentMeta { rows: 0, bounds: Bounds::NONE, ..meta.clone() };
-        for window in open.windows(WINDOW_ROWS) {
-            let mut versions = Vec::new();
-            for batch in open.read(&window)? {
-                versions.append(&mut open.select(&batch, &KeyRange::all(), |_, _| true)?);
-            }
-            for version in versions {
-                let Some(to) = version.to else { continue };
-                let at = (version.key.to_vec(), version.from);
-                if last.as_ref().is_some_and(|last| *last >= at) {
-                    self.found(path, format!("the versions of key {:02x?} are out of order", at.0));
-                }
-                if version.from >= to {
-                    self.found(path, format!("a version of key {:02x?} ends before it begins", at.0));
-                }
-                if to.seq > committed.checkpoint.stamp.seq {
-                    self.found(path, format!("a version of key {:02x?} ends after the checkpoint", at.0));
-                }
-                note(&mut seen, &version, to);
-                self.check_payload(path, meta.tree, &version.key, &version.payload);
-                ends.entry(at.0.clone()).or_default().push((version.from, Some(to)));
-                last = Some(at);
-            }
-        }
-        if seen != *meta {
-            self.found(path, format!("the manifest says {meta:?}, and in it are {seen:?}"));
-        }
-        Ok(())
-    }
-
-    fn check_rows(
-        &mut self,
-        path: &Path,
-        database: &Database,
-        committed: &Committed,
-        ends: &HashMap<TreeId, Ends>,
-    ) -> Result<(), StoreError> {
-        let fail = |error: redb::Error| base::redb_error(path, error);
-        let read = database.begin_read().map_err(|error| fail(error.into()))?;
-        let rows = read.open_table(base::ROWS).map_err(|error| fail(error.into()))?;
-        for entry in rows.iter().map_err(|error| fail(error.into()))? {
-            let (key, value) = entry.map_err(|error| fail(error.into()))?;
-            let (full, value) = (key.value(), value.value());
-            let Some(((tree, key), (from, payload))) = base::decode_key(full).zip(base::decode_value(value)) else {
-                self.found(path, format!("the entry of key {full:02x?} is too short"));
-                continue;
-            };
-            if from.seq > committed.checkpoint.stamp.seq {
-                self.found(path, format!("the row of key {key:02x?} of tree {tree} is later than the checkpoint"));
-            }
-            let closed = ends.get(&tree).and_then(|ends| ends.get(key)).into_iter().flatten();
-            if closed.filter_map(|(_, to)| *to).any(|to| to > from) {
-                self.found(path, format!("the row of key {key:02x?} of tree {tree} overlaps its history"));
-            }
-            self.check_payload(path, tree, key, payload);
-        }
-        Ok(())
-    }
-
-    fn check_payload(&mut self, path: &Path, tree: TreeId, key: &[u8], payload: &[u8]) {
-        if let Some(TreeSchema::Rows(table)) = self.schemas.tree_schema(tree)
-            && let Err(error) = decode_row(&table, payload)
-        {
-            self.found(path, format!("the row of key {key:02x?} of tree {tree}: {error}"));
+    fn check_row(&mut self, path: &Path, table: &TableSchema, key: &[u8], payload: &[u8]) {
+        if let Err(error) = decode_row(table, payload) {
+            self.found(path, format!("the row of key {key:02x?} of tree {}: {error}", table.id));
         }
     }
-}
-
-fn note(seen: &mut SegmentMeta, version: &Version, to: Stamp) {
-    if seen.rows == 0 {
-        seen.bounds.key_min = version.key.to_vec();
-    }
-    seen.rows += 1;
-    seen.bounds.key_max = version.key.to_vec();
-    seen.bounds.add_period(version.from.seq, to.seq);
 }

@@ -1,6 +1,7 @@
 //! An opened history segment: its footer and page index are in memory, its blooms once they were asked for, so that a
 //! point read touches only the pages it needs.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use driftdb_env::{Disk, DiskFile, OpenOptions};
-use driftdb_types::{CommitSeq, KeyRange};
+use driftdb_types::{CommitSeq, KeyRange, TableSchema};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
@@ -133,6 +134,11 @@ impl OpenSegment {
         })
     }
 
+    /// The definition of the table whose rows it holds, as it was when the file was written.
+    pub(crate) fn table(&self) -> Option<&TableSchema> {
+        self.layout.table.as_deref()
+    }
+
     /// Whether the row group may hold the key, by its bloom filter.
     pub(crate) fn may_hold(&self, row_group: usize, key: &[u8]) -> Result<bool> {
         let Some(slot) = self.blooms.get(row_group) else { return Ok(false) };
@@ -206,7 +212,7 @@ impl OpenSegment {
     }
 
     /// Every window of the file, of at most `rows_max` rows.
-    pub(crate) fn windows(&self, rows_max: usize) -> Vec<Window> {
-        windows(self.pages.iter().map(|page| page.window.clone()), rows_max).into()
+    pub(crate) fn windows(&self, rows_max: usize) -> VecDeque<Window> {
+        windows(self.pages.iter().map(|page| page.window.clone()), rows_max)
     }
 }
