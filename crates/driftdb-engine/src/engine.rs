@@ -16,6 +16,7 @@ use driftdb_store::{Checkpoint, CommitBatch, Store, StoreView, Write};
 use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
 use parking_lot::Mutex;
 
+use crate::budget::Budget;
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, Catalogs, KnownTrees, decode_change};
 use crate::commits::{self, Commits, commit_key};
@@ -48,6 +49,7 @@ struct Inner {
     catalogs: Arc<Catalogs>,
     counters: Arc<Counters>,
     locks: Arc<LockTable>,
+    budget: Arc<Budget>,
     pipeline: Arc<Pipeline>,
     thread: Mutex<Option<TaskHandle>>,
     closed: AtomicBool,
@@ -136,6 +138,7 @@ impl Engine {
         };
         let inner = Inner {
             locks: Arc::new(LockTable::new(Arc::clone(&env.clock))),
+            budget: Budget::new(options.transaction_bytes_max),
             options,
             store,
             catalogs,
@@ -284,6 +287,10 @@ impl Engine {
 
     pub(crate) fn locks(&self) -> &Arc<LockTable> {
         &self.inner.locks
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.inner.budget
     }
 
     pub(crate) fn pipeline(&self) -> &Pipeline {

@@ -1,7 +1,7 @@
 //! The engine: transactions on the store, made durable by the commit log.
 //!
 //! ```text
-//!   Transaction   snapshot · write set · locks        transaction.rs, rows.rs, ddl.rs, reader.rs, locks.rs
+//!   Transaction   snapshot · write set · locks        transaction.rs, rows.rs, ddl.rs, reader.rs, locks.rs, budget.rs
 //!        │ commit
 //!   Pipeline      one order of commits                pipeline.rs, times.rs, record.rs, counters.rs
 //!        │
@@ -14,6 +14,7 @@
 //! *Invariants of absence.* Nothing here knows SQL text, plans or the wire; nothing above knows the commit log, a lock
 //! or how an index follows its table.
 
+mod budget;
 mod cancel;
 mod catalog;
 mod commits;

@@ -42,6 +42,20 @@ pub(crate) enum Resource {
     Name(Arc<str>),
 }
 
+impl Resource {
+    /// About how much memory one lock of it takes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        /// Places in the table of locks and in the transaction's list, and allocations.
+        const OVERHEAD_BYTES: usize = 192;
+        let name_bytes = match self {
+            Resource::Table(_) => 0,
+            Resource::Row(_, key) => key.len(),
+            Resource::Name(name) => name.len(),
+        };
+        OVERHEAD_BYTES + name_bytes
+    }
+}
+
 /// How it is locked. Two holders can share only `Shared`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LockMode {

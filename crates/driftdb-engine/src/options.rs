@@ -12,7 +12,7 @@ pub struct EngineOptions {
     pub store: StoreOptions,
     /// The commit log's own.
     pub log: LogOptions,
-    /// How much memory one transaction's changes may take (53200 beyond it).
+    /// How much memory the changes and locks of all transactions may take together (53200 beyond it).
     pub transaction_bytes_max: usize,
     /// How many locks one transaction may hold (53200 beyond it).
     pub locks_max: usize,

@@ -33,6 +33,7 @@ use driftdb_store::{CommitBatch, Store, Write};
 use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TreeId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::budget::Charge;
 use crate::catalog::{Catalog, CatalogChange, Catalogs};
 use crate::commits::commit_key;
 use crate::counters::Counters;
@@ -49,6 +50,8 @@ pub(crate) struct CommitRequest {
     pub(crate) catalog: Vec<CatalogChange>,
     /// Released when the commit is visible, or has failed.
     pub(crate) locks: HeldLocks,
+    /// For record and writes, given back at the same time.
+    pub(crate) charge: Charge,
 }
 
 /// What the owner of the pipeline works with.
@@ -390,7 +393,7 @@ impl Pipeline {
             Ok(stamps) => {
                 self.times.settle();
                 for ((request, answer), stamp) in group.drain(..).zip(stamps) {
-                    drop(request.locks);
+                    drop((request.locks, request.charge));
                     answer.give(Ok(stamp));
                 }
             }
@@ -400,7 +403,7 @@ impl Pipeline {
                     Err(_) => self.times.lose(),
                 }
                 for (request, answer) in group.drain(..) {
-                    drop(request.locks);
+                    drop((request.locks, request.charge));
                     answer.give(Err(error.clone()));
                 }
             }
@@ -530,6 +533,25 @@ mod tests {
         engine.pipeline().trim_log(Lsn(1));
         assert_eq!(engine.pipeline().queue.lock().owner, Owner::Nobody);
         drop(ManuallyDrop::into_inner(engine));
+    }
+
+    /// What waits to be written takes its memory still.
+    #[test]
+    fn a_commit_counts_until_it_is_written() {
+        let engine = engine();
+        let mut txn = engine.begin(TxnOptions::default(), Arc::new(Cancel::new()));
+        txn.begin_statement().unwrap();
+        txn.put(TreeId(100), bytes::Bytes::from_static(b"k"), None, Some(vec![b'x'; 10_000].into())).unwrap();
+        let writer = engine.pipeline().writer.lock();
+        let commit = Box::new(move || drop(txn.commit(&CommitMeta::default()).unwrap()));
+        let session = engine.env().spawner.spawn("session", commit).unwrap();
+        while engine.pipeline().queue.lock().owner != Owner::Session {
+            engine.env().clock.sleep(Duration::from_millis(1));
+        }
+        assert!(engine.budget().used_bytes() > 10_000);
+        drop(writer);
+        session.join().unwrap();
+        assert_eq!(engine.budget().used_bytes(), 0);
     }
 
     /// Whatever the thread does beside writing may be wrong too.

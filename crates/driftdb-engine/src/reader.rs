@@ -12,7 +12,7 @@ use bytes::Bytes;
 use driftdb_store::{ReadPoint, Scan, StoreView, Version};
 use driftdb_types::{KeyRange, Result, Stamp, TreeId};
 
-use crate::write_set::{TreeChanges, WriteSet};
+use crate::write_set::{Change, TreeChanges, WriteSet};
 
 /// How many of the transaction's own changes a scan takes out at a time.
 const CHUNK: usize = 256;
@@ -162,7 +162,7 @@ impl OwnChanges {
 
     fn refill(&mut self) {
         let range = self.changes.range::<_, Bytes>((self.start.as_ref(), self.end.as_ref()));
-        let entry = |(key, change): (&Bytes, &crate::write_set::Change)| (key.clone(), change.after.clone());
+        let entry = |(key, change): (&Bytes, &Arc<Change>)| (key.clone(), change.after.clone());
         if self.reverse {
             self.chunk.extend(range.rev().take(CHUNK).map(entry));
         } else {

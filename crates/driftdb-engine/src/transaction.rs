@@ -23,6 +23,7 @@ use driftdb_store::{ReadPoint, StoreView, Write};
 use driftdb_types::{CommitSeq, Error, KeyRange, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
 use imbl::OrdMap;
 
+use crate::budget::Charge;
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogChange};
 use crate::engine::Engine;
@@ -31,7 +32,7 @@ use crate::locks::{Acquired, LockFailure, LockMode, LockRequest, LockTable, Reso
 use crate::pipeline::CommitRequest;
 use crate::reader::{self, RowVersion, TxnReader, TxnScan};
 use crate::record::{CommitMeta, RecordBuffer};
-use crate::write_set::WriteSet;
+use crate::write_set::{WriteSet, size_bytes};
 
 /// What a transaction sees of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,10 +96,16 @@ pub enum RowLock {
     Skipped,
 }
 
+/// What a savepoint costs beside the payloads that it alone holds: nodes of the maps that the transaction copies when
+/// it goes on writing.
+const SAVEPOINT_BYTES: usize = 8 << 10;
+
 /// A point in a transaction to which it can be rolled back.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Savepoint {
     writes: WriteSet,
+    /// None while there is nothing to share.
+    _charge: Option<Charge>,
     row_trees: BTreeSet<TreeId>,
     changes: OrdMap<TreeId, Option<Arc<TableSchema>>>,
 }
@@ -109,6 +116,7 @@ pub(crate) struct HeldLocks {
     table: Arc<LockTable>,
     txn: TxnId,
     held: Vec<Resource>,
+    charge: Charge,
 }
 
 impl HeldLocks {
@@ -120,6 +128,7 @@ impl HeldLocks {
     /// Gives back those taken since the mark.
     pub(crate) fn release_after(&mut self, mark: usize) {
         for resource in self.held.drain(mark.min(self.held.len())..) {
+            self.charge.give_back(resource.size_bytes());
             self.table.release(self.txn, &resource);
         }
     }
@@ -159,7 +168,8 @@ impl Transaction {
     pub(crate) fn new(engine: Engine, options: TxnOptions, cancel: Arc<Cancel>) -> Transaction {
         let (view, catalog) = engine.snapshot();
         let id = engine.next_txn();
-        let locks = HeldLocks { table: Arc::clone(engine.locks()), txn: id, held: Vec::new() };
+        let charge = engine.budget().take_anyway(0);
+        let locks = HeldLocks { table: Arc::clone(engine.locks()), txn: id, held: Vec::new(), charge };
         Transaction {
             engine,
             id,
@@ -325,7 +335,12 @@ impl Transaction {
 
     /// A point to roll back to.
     pub fn savepoint(&self) -> Savepoint {
-        Savepoint { writes: self.writes.clone(), row_trees: self.row_trees.clone(), changes: self.changes.clone() }
+        Savepoint {
+            writes: self.writes.clone(),
+            _charge: self.has_writes().then(|| self.engine.budget().take_anyway(SAVEPOINT_BYTES)),
+            row_trees: self.row_trees.clone(),
+            changes: self.changes.clone(),
+        }
     }
 
     /// Takes back every change since the savepoint. Locks stay.
@@ -367,10 +382,12 @@ impl Transaction {
         }
         let tables: Vec<TreeId> = tables.into_iter().collect();
         let record = RecordBuffer::encode(meta, &tables, rows, &writes)?;
+        let size: usize = writes.iter().map(|write| size_bytes(&write.key, &[&write.payload])).sum();
+        let charge = self.engine.budget().take_anyway(size + record.as_ref().len());
         let Transaction { engine, locks, view, writes: own, .. } = self;
         // Neither is needed any more, and a commit may have to wait for memory that they hold.
         drop((view, own));
-        engine.pipeline().commit(CommitRequest { record, writes, catalog, locks }).map(Some)
+        engine.pipeline().commit(CommitRequest { record, writes, catalog, locks, charge }).map(Some)
     }
 
     /// Ends the transaction and forgets its changes. The same as dropping it.
@@ -385,15 +402,9 @@ impl Transaction {
         self.engine.pipeline().check_writable()
     }
 
-    /// Records a change, within the bound.
+    /// Records a change, within the budget.
     pub(crate) fn put(&mut self, tree: TreeId, key: Bytes, before: Option<Bytes>, after: Option<Bytes>) -> Result<()> {
-        self.writes.put(tree, key, before, after);
-        let max = self.engine.options().transaction_bytes_max;
-        if self.writes.bytes() > max {
-            let message = format!("the transaction's changes take more than {max} bytes");
-            return Err(Error::new(SqlState::OUT_OF_MEMORY, message).hint("Make the changes in several transactions."));
-        }
-        Ok(())
+        self.writes.put(self.engine.budget(), tree, key, before, after)
     }
 
     /// Records a change of a row.
@@ -480,7 +491,7 @@ impl Transaction {
         }
     }
 
-    /// The outer result is the lock table's, the inner one the bound on this transaction's locks.
+    /// The outer result is the lock table's, the inner one that of the bounds on locks.
     fn acquire(
         &mut self,
         resource: Resource,
@@ -491,7 +502,11 @@ impl Transaction {
             LockRequest { txn: self.id, resource, mode, wait, timeout: self.lock_timeout, cancel: &self.cancel };
         let acquired = self.locks.table.acquire(&request)?;
         if acquired == Acquired::New {
+            let charged = self.locks.charge.add(request.resource.size_bytes());
             self.locks.held.push(request.resource);
+            if let Err(error) = charged {
+                return Ok(Err(error));
+            }
             let max = self.engine.options().locks_max;
             if self.locks.held.len() > max {
                 let message = format!("the transaction holds more than {max} locks");

@@ -3,36 +3,46 @@
 //! Persistent maps (`imbl::OrdMap`), so that a savepoint, or a scan that must not see the changes of the statement it
 //! feeds, is a clone that costs nothing.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use driftdb_types::TreeId;
+use driftdb_types::{Result, TreeId};
 use imbl::OrdMap;
 
-/// What one entry costs beside its bytes: map entry, allocations, and its lock.
+use crate::budget::{Budget, Charge};
+
+/// What one entry costs beside its bytes: map entry and allocations.
 const ENTRY_OVERHEAD_BYTES: usize = 192;
 
+/// About how much memory a change of this key and these payloads takes.
+pub(crate) fn size_bytes(key: &Bytes, payloads: &[&Option<Bytes>]) -> usize {
+    let payload_bytes: usize = payloads.iter().filter_map(|payload| payload.as_ref()).map(Bytes::len).sum();
+    key.len() + payload_bytes + ENTRY_OVERHEAD_BYTES
+}
+
 /// One key's change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Change {
     /// The committed payload the transaction found; `None`: there was none.
     pub(crate) before: Option<Bytes>,
     /// What it leaves; `None`: a deletion.
     pub(crate) after: Option<Bytes>,
+    _charge: Charge,
 }
 
-/// One tree's changes.
-pub(crate) type TreeChanges = OrdMap<Bytes, Change>;
+/// One tree's changes. Those that were replaced may still be a savepoint's.
+pub(crate) type TreeChanges = OrdMap<Bytes, Arc<Change>>;
 
 /// All changes of a transaction, by tree and key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WriteSet {
     trees: OrdMap<TreeId, TreeChanges>,
-    bytes: usize,
 }
 
 impl WriteSet {
     /// The change of this key, if there is one.
     pub(crate) fn get(&self, tree: TreeId, key: &[u8]) -> Option<&Change> {
-        self.trees.get(&tree)?.get(key)
+        self.trees.get(&tree)?.get(key).map(Arc::as_ref)
     }
 
     /// The changes of one tree, if there are any.
@@ -40,40 +50,29 @@ impl WriteSet {
         self.trees.get(&tree)
     }
 
-    /// Records a change. `before` counts only where the key was not changed before.
-    pub(crate) fn put(&mut self, tree: TreeId, key: Bytes, before: Option<Bytes>, after: Option<Bytes>) {
+    /// Records a change, unless the budget has no room for it (53200). `before` counts only where the key was not
+    /// changed before.
+    pub(crate) fn put(
+        &mut self,
+        budget: &Arc<Budget>,
+        tree: TreeId,
+        key: Bytes,
+        before: Option<Bytes>,
+        after: Option<Bytes>,
+    ) -> Result<()> {
+        let before = self.get(tree, &key).map_or(before, |change| change.before.clone());
+        let charge = budget.take(size_bytes(&key, &[&before, &after]))?;
         let changes = match self.trees.get_mut(&tree) {
             Some(changes) => changes,
             None => self.trees.entry(tree).or_default(),
         };
-        let after_len = after.as_ref().map_or(0, Bytes::len);
-        match changes.get_mut(&key) {
-            Some(change) => {
-                let freed = change.after.as_ref().map_or(0, Bytes::len);
-                self.bytes = self.bytes.saturating_add(after_len).saturating_sub(freed);
-                change.after = after;
-            }
-            None => {
-                let before_len = before.as_ref().map_or(0, Bytes::len);
-                self.bytes = self.bytes.saturating_add(key.len() + after_len + before_len + ENTRY_OVERHEAD_BYTES);
-                changes.insert(key, Change { before, after });
-            }
-        }
+        changes.insert(key, Arc::new(Change { before, after, _charge: charge }));
+        Ok(())
     }
 
     /// Forgets every change of a tree that nobody else has ever seen.
     pub(crate) fn forget(&mut self, tree: TreeId) {
-        let Some(changes) = self.trees.remove(&tree) else { return };
-        let size = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        for (key, change) in &changes {
-            let freed = key.len() + size(&change.after) + size(&change.before) + ENTRY_OVERHEAD_BYTES;
-            self.bytes = self.bytes.saturating_sub(freed);
-        }
-    }
-
-    /// About how much memory the changes take.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.trees.remove(&tree);
     }
 
     /// Whether nothing was ever written (entries that came to nothing count as writing).
@@ -85,7 +84,7 @@ impl WriteSet {
     pub(crate) fn effective(&self) -> impl Iterator<Item = (TreeId, &Bytes, &Change)> {
         self.trees
             .iter()
-            .flat_map(|(tree, changes)| changes.iter().map(move |(key, change)| (*tree, key, change)))
+            .flat_map(|(tree, changes)| changes.iter().map(move |(key, change)| (*tree, key, change.as_ref())))
             .filter(|(_, _, change)| change.before != change.after)
     }
 }
@@ -100,32 +99,45 @@ mod tests {
 
     #[test]
     fn what_comes_to_nothing_is_not_effective() {
+        let budget = Budget::new(usize::MAX);
         let mut writes = WriteSet::default();
-        let key = Bytes::from_static(b"k");
-        writes.put(TreeId(7), key.clone(), bytes("old"), bytes("new"));
+        let put = |writes: &mut WriteSet, key: &'static str, before, after| {
+            writes.put(&budget, TreeId(7), Bytes::from_static(key.as_bytes()), before, after).unwrap();
+        };
+        put(&mut writes, "k", bytes("old"), bytes("new"));
         assert_eq!(writes.effective().count(), 1);
         let savepoint = writes.clone();
-        writes.put(TreeId(7), key.clone(), bytes("ignored"), bytes("old"));
+        put(&mut writes, "k", bytes("ignored"), bytes("old"));
         assert_eq!(writes.effective().count(), 0);
         assert!(!writes.is_empty());
         assert_eq!(savepoint.effective().count(), 1);
-        writes.put(TreeId(7), key.clone(), None, None);
+        put(&mut writes, "k", None, None);
         let (_, _, change) = writes.effective().next().unwrap();
-        assert_eq!(change, &Change { before: bytes("old"), after: None });
-        writes.put(TreeId(7), Bytes::from_static(b"l"), None, bytes("x"));
-        writes.put(TreeId(7), Bytes::from_static(b"l"), None, None);
+        assert_eq!((&change.before, &change.after), (&bytes("old"), &None));
+        put(&mut writes, "l", None, bytes("x"));
+        put(&mut writes, "l", None, None);
         assert_eq!(writes.effective().count(), 1);
     }
 
     #[test]
-    fn bytes_follow_the_payloads() {
+    fn a_payload_counts_for_as_long_as_somebody_has_it() {
+        let budget = Budget::new(3_000);
         let mut writes = WriteSet::default();
-        writes.put(TreeId(7), Bytes::from_static(b"k"), None, bytes("12345"));
-        let five = writes.bytes();
-        writes.put(TreeId(7), Bytes::from_static(b"k"), None, bytes("1"));
-        assert_eq!(writes.bytes(), five - 4);
+        let key = Bytes::from_static(b"k");
+        let filled = |len: usize| Some(Bytes::from(vec![b'x'; len]));
+        writes.put(&budget, TreeId(7), key.clone(), None, filled(500)).unwrap();
+        let first = budget.used_bytes();
+        let savepoint = writes.clone();
+        writes.put(&budget, TreeId(7), key.clone(), None, filled(600)).unwrap();
+        assert_eq!(budget.used_bytes(), 2 * first + 100);
+        writes.put(&budget, TreeId(7), key.clone(), None, filled(400)).unwrap();
+        assert_eq!(budget.used_bytes(), 2 * first - 100, "nobody has the second one");
+        writes.put(&budget, TreeId(7), key.clone(), None, filled(2_000)).unwrap_err();
+        assert_eq!(writes.get(TreeId(7), &key).unwrap().after, filled(400), "what is refused changes nothing");
+        drop(savepoint);
+        assert_eq!(budget.used_bytes(), first - 100);
         writes.forget(TreeId(7));
-        assert_eq!(writes.bytes(), 0);
+        assert_eq!(budget.used_bytes(), 0);
         assert!(writes.is_empty());
     }
 }

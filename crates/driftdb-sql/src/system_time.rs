@@ -2,9 +2,10 @@
 //!
 //! A point is a time (any value that is one, or text that reads as one) or a commit's number. A time means the last commit
 //! at or before it. Points in the future are refused: what will be true then is not known yet, and an answer, once
-//! given, must not change.
+//! given, must not change. The commit may be newer than the statement's snapshot: [`Engine::view_as_of`] has a view in
+//! which it can be read.
 
-use driftdb_engine::Engine;
+use driftdb_engine::{Cancel, Engine};
 use driftdb_store::StoreView;
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value, parse_value_at};
 
@@ -29,10 +30,8 @@ pub(crate) fn resolve(
 ) -> Result<CommitSeq> {
     match point(engine, value, is_seq, tz)? {
         Point::Seq(seq) => check_seq(view, seq),
-        Point::Time(time_us) => {
-            check_time(engine, view, time_us)?;
-            engine.seq_at_time(view, time_us)
-        }
+        // What is waited for is one sync of the commit log at most.
+        Point::Time(time_us) => engine.seq_as_of(view, time_us, &Cancel::new()),
     }
 }
 
@@ -130,12 +129,4 @@ fn check_seq(view: &StoreView, seq: i64) -> Result<CommitSeq> {
         )),
         Err(_) => Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("commit numbers start at 1, not {seq}"))),
     }
-}
-
-/// Now is the later of the clock and the last commit's time, which can be ahead of the clock after it was set back.
-fn check_time(engine: &Engine, view: &StoreView, time_us: i64) -> Result<()> {
-    if time_us > engine.env().clock.now_us().max(view.stamp().time_us) {
-        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "the point of system time is in the future"));
-    }
-    Ok(())
 }

@@ -211,6 +211,24 @@ pub struct Error {
     pub hint: Option<String>,
     /// Where in the statement's text, counted in characters from 1.
     pub position: Option<usize>,
+    /// What it is about, for programs: they should not have to take the message apart. Boxed, as most errors have none
+    /// and every result has room for an error.
+    pub subject: Option<Box<Subject>>,
+}
+
+/// The objects an error is about, each in a field of its own, as PostgreSQL's protocol has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The schema of the table.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: Option<String>,
+    /// The column, when the error is about one.
+    pub column: Option<String>,
+    /// The constraint, when one was broken.
+    pub constraint: Option<String>,
+    /// The routine of PostgreSQL's source that would have said so: some drivers tell errors of one SQLSTATE apart by it.
+    pub routine: Option<&'static str>,
 }
 
 /// A result with the client-facing error.
@@ -219,7 +237,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of class `state`.
     pub fn new(state: SqlState, message: impl Into<String>) -> Error {
-        Error { state, message: message.into(), detail: None, hint: None, position: None }
+        Error { state, message: message.into(), detail: None, hint: None, position: None, subject: None }
     }
 
     /// Something the dialect has but this version does not do; `what` names the clause.
@@ -250,6 +268,36 @@ impl Error {
     #[must_use]
     pub fn at(mut self, position: usize) -> Error {
         self.position = Some(position);
+        self
+    }
+
+    /// The same, about a table of this schema.
+    #[must_use]
+    pub fn about_table(mut self, schema: impl Into<String>, table: impl Into<String>) -> Error {
+        let subject = self.subject.get_or_insert_default();
+        subject.schema = Some(schema.into());
+        subject.table = Some(table.into());
+        self
+    }
+
+    /// The same, about a column of the table.
+    #[must_use]
+    pub fn about_column(mut self, column: impl Into<String>) -> Error {
+        self.subject.get_or_insert_default().column = Some(column.into());
+        self
+    }
+
+    /// The same, about a constraint of the table.
+    #[must_use]
+    pub fn about_constraint(mut self, constraint: impl Into<String>) -> Error {
+        self.subject.get_or_insert_default().constraint = Some(constraint.into());
+        self
+    }
+
+    /// The same, with the routine of PostgreSQL's that gives this error.
+    #[must_use]
+    pub fn routine(mut self, routine: &'static str) -> Error {
+        self.subject.get_or_insert_default().routine = Some(routine);
         self
     }
 }

@@ -103,6 +103,116 @@ pub fn json_quoted(text: &str) -> String {
     out
 }
 
+/// The element at a position counted from 0, or from the end if negative; `None` if there is none.
+pub fn json_element(text: &str, at: i64) -> Option<&str> {
+    let elements = json_elements(text)?;
+    let length = i64::try_from(elements.len()).ok()?;
+    let position = if at < 0 { length + at } else { at };
+    elements.get(usize::try_from(position).ok()?).copied()
+}
+
+/// The value of an object's member: of those with one key the last. `None` if there is none.
+pub fn json_member<'a>(text: &'a str, key: &str) -> Result<Option<&'a str>> {
+    let Some(members) = json_members(text) else { return Ok(None) };
+    Ok(members?.into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value))
+}
+
+/// The steps of a path, `{a,0,"b c"}`; NULL among them, nested arrays and escapes are refused.
+fn steps(path: &str) -> Result<Vec<String>> {
+    let malformed = || {
+        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{path}\""))
+    };
+    let inner = path.trim_ascii().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(malformed)?;
+    if inner.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
+    if inner.contains(['{', '}', '\\']) {
+        return Err(Error::unsupported("a json path with braces or backslashes in it"));
+    }
+    let (mut steps, mut step, mut quoted, mut was_quoted) = (Vec::new(), String::new(), false, false);
+    for c in inner.chars().chain([',']) {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                was_quoted = true;
+            }
+            ',' if !quoted => {
+                let whole = std::mem::take(&mut step);
+                let plain = if was_quoted { whole } else { whole.trim_ascii().to_owned() };
+                if !was_quoted && plain.is_empty() {
+                    return Err(malformed());
+                }
+                if !was_quoted && plain.eq_ignore_ascii_case("null") {
+                    return Err(Error::unsupported("NULL in a json path"));
+                }
+                steps.push(plain);
+                was_quoted = false;
+            }
+            other => step.push(other),
+        }
+    }
+    if quoted { Err(malformed()) } else { Ok(steps) }
+}
+
+/// The part at the end of a path, which is an array's text form; `None` if there is none.
+pub fn json_along<'a>(document: &'a str, path: &str) -> Result<Option<&'a str>> {
+    let mut at = document;
+    for step in steps(path)? {
+        let next = match json_kind(at) {
+            JsonKind::Object => json_member(at, &step)?,
+            JsonKind::Array => step.parse::<i32>().ok().and_then(|position| json_element(at, i64::from(position))),
+            _ => None,
+        };
+        match next {
+            Some(part) => at = part,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(at))
+}
+
+/// `whole @> wanted`, of documents in normal form. An array may also contain a lone scalar, but only at the top.
+pub fn jsonb_contains(whole: &str, wanted: &str) -> Result<bool> {
+    let scalar = !matches!(json_kind(wanted), JsonKind::Array | JsonKind::Object);
+    if json_kind(whole) == JsonKind::Array && scalar {
+        return holds_element(whole, wanted);
+    }
+    holds(whole, wanted)
+}
+
+fn holds_element(array: &str, wanted: &str) -> Result<bool> {
+    for element in json_elements(array).unwrap_or_default() {
+        if holds(element, wanted)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn holds(whole: &str, wanted: &str) -> Result<bool> {
+    match (json_kind(whole), json_kind(wanted)) {
+        (JsonKind::Object, JsonKind::Object) => {
+            for (key, value) in json_members(wanted).unwrap_or_else(|| Ok(Vec::new()))? {
+                match json_member(whole, &key)? {
+                    Some(found) if holds(found, value)? => {}
+                    _ => return Ok(false),
+                }
+            }
+            Ok(true)
+        }
+        (JsonKind::Array, JsonKind::Array) => {
+            for element in json_elements(wanted).unwrap_or_default() {
+                if !holds_element(whole, element)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        (JsonKind::Number, JsonKind::Number) => Ok(jsonb_key(whole)? == jsonb_key(wanted)?),
+        _ => Ok(whole == wanted),
+    }
+}
+
 /// Bytes that order, and equal, as PostgreSQL orders `jsonb` documents in normal form: null, strings, numbers,
 /// booleans, arrays by length, objects by count of members; and, as there, an empty array before all scalars.
 pub fn jsonb_key(text: &str) -> Result<Vec<u8>> {
@@ -215,5 +325,42 @@ mod tests {
         assert!(json_members("[1]").is_none());
         assert_eq!(json_unquoted("\"\\u00e4\\n\"").unwrap(), "ä\n");
         assert!(json_unquoted("\"\\u0000\"").is_err());
+    }
+
+    /// Answers of PostgreSQL 15.
+    #[test]
+    fn paths_are_walked() {
+        let document = "{\"a\": {\"b\": [\"x\", 2]}}";
+        assert_eq!(json_along(document, "{a,b,1}").unwrap(), Some("2"));
+        assert_eq!(json_along(document, "{a, \"b\" ,-2}").unwrap(), Some("\"x\""));
+        assert_eq!(json_along(document, "{a,c}").unwrap(), None);
+        assert_eq!(json_along(document, "{}").unwrap(), Some(document));
+        for malformed in ["a", "{a,,b}", "{\"a}"] {
+            let state = json_along(document, malformed).unwrap_err().state;
+            assert_eq!(state, SqlState::INVALID_TEXT_REPRESENTATION, "{malformed}");
+        }
+        assert_eq!(json_member("{\"a\":1,\"a\":{\"b\":[1,2]}}", "a").unwrap(), Some("{\"b\":[1,2]}"));
+        assert_eq!(json_element("[1, 2]", -1), Some("2"));
+        assert_eq!(json_element("[1, 2]", 2), None);
+        assert_eq!(json_element("{}", 0), None);
+    }
+
+    /// Answers of PostgreSQL 15.
+    #[test]
+    fn documents_contain_others() {
+        for (whole, wanted, expected) in [
+            ("{\"a\": 1, \"b\": 2}", "{\"a\": 1.0}", true),
+            ("[1, 2, [3]]", "[1]", true),
+            ("[1, 2]", "1", true),
+            ("1", "[1]", false),
+            ("{\"a\": {\"b\": 1, \"c\": 2}}", "{\"a\": {\"c\": 2}}", true),
+            ("[[1, 2]]", "[1]", false),
+            ("[[1, 2]]", "1", false),
+            ("[1]", "[]", true),
+            ("[{\"a\": 1}]", "[{}]", true),
+            ("{\"a\": 1}", "[\"a\"]", false),
+        ] {
+            assert_eq!(jsonb_contains(whole, wanted).unwrap(), expected, "{whole} @> {wanted}");
+        }
     }
 }

@@ -122,6 +122,19 @@ impl TimeZone {
         }
     }
 
+    /// What the zone is called at an instant, `CET` or `CEST`; `None` where that is not known.
+    pub fn abbreviation_at(&self, time_us: i64) -> Option<String> {
+        match &self.rules {
+            Rules::Changing(zone) => {
+                let time = jiff::Timestamp::from_microsecond(within_rules(time_us)).ok()?;
+                Some(zone.to_offset_info(time).abbreviation().to_owned())
+            }
+            Rules::Fixed(_) if self.name == "UTC" => Some("UTC".to_owned()),
+            // `<+02>-02`
+            Rules::Fixed(_) => self.name.strip_prefix('<')?.split_once('>').map(|(name, _)| name.to_owned()),
+        }
+    }
+
     /// The wall clock in this zone at an instant; infinities stay. 22008 where there is no such timestamp.
     pub fn to_local(&self, time_us: i64) -> Result<i64> {
         shift(time_us, i64::from(self.offset_at(time_us)))

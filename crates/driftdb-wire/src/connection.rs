@@ -3,10 +3,10 @@
 //! ```text
 //!   read_opening ─ Cancel ─→ deliver, close
 //!        │ Session
-//!   place under the limit ─→ SCRAM ─→ session ─→ parameters, key, ReadyForQuery
+//!   SCRAM ─→ place under the limit ─→ session ─→ parameters, key, ReadyForQuery
 //!        │
 //!   ┌─→ read a message ─→ act: simple (this file) · extended (extended.rs) · COPY (copy.rs)
-//!   │         │ error in the extended protocol: skip everything up to Sync
+//!   │         │ error in the extended protocol: say so at once, skip everything up to Sync
 //!   └─────────┘ error elsewhere: ReadyForQuery at once;  fatal error: say so, close
 //! ```
 //!
@@ -123,12 +123,16 @@ impl Start<'_> {
         if self.registration.registry().is_stopping() {
             return Err(shutting_down());
         }
-        if !self.registration.take_place(self.shared.options.max_connections) {
-            let error = Error::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
-            return Err(Stop::Fatal(error));
-        }
         self.negotiate(&request)?;
-        self.authenticate(&request.user)?;
+        self.authenticate(&request.user).map_err(|stopped| match stopped {
+            Stop::Gone if self.registration.was_let_go() => Stop::Fatal(too_many_clients()),
+            stopped => stopped,
+        })?;
+        // Only who has proved who they are counts against the limit of sessions.
+        if !self.registration.take_place(self.shared.options.max_connections) {
+            return Err(Stop::Fatal(too_many_clients()));
+        }
+        self.output.send(&Authentication::Ok)?;
         let session = self.begin_session(&request)?;
         self.input.set_deadline(None)?;
         self.output.set_timeout(None)?;
@@ -166,7 +170,6 @@ impl Start<'_> {
             };
             self.output.send(&Authentication::SASLFinal(data))?;
         }
-        self.output.send(&Authentication::Ok)?;
         Ok(())
     }
 
@@ -261,6 +264,12 @@ impl Connection {
             self.in_batch |= is_extended(tag);
             let ended = match decode(frame).map_err(Stop::Statement).and_then(|message| self.act(message)) {
                 Ok(ended) => ended,
+                // What runs when the grace of a shutdown is over is cancelled, but by nobody's request.
+                Err(Stop::Statement(error))
+                    if error.state == SqlState::QUERY_CANCELED && self.registration.registry().is_cancelling() =>
+                {
+                    return Err(Stop::Fatal(shutting_down()));
+                }
                 Err(Stop::Statement(error)) => {
                     self.skip_until_sync = is_extended(tag) && tag != b'S';
                     self.failed(&error)?;
@@ -286,6 +295,10 @@ impl Connection {
         }
         self.send_notices()?;
         self.output.error(Severity::Error, error)?;
+        // A client that sent Flush and no Sync yet waits for this, and a Flush that follows is skipped.
+        if self.skip_until_sync {
+            self.output.flush()?;
+        }
         Ok(())
     }
 
@@ -407,6 +420,10 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+fn too_many_clients() -> Error {
+    Error::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
 }
 
 fn cannot_connect_now() -> Error {

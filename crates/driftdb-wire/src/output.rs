@@ -77,7 +77,15 @@ impl Output {
         let mut fields = fields(severity, error.state.code(), &error.message);
         let optional =
             [(b'D', error.detail.clone()), (b'H', error.hint.clone()), (b'P', error.position.map(|at| at.to_string()))];
-        for (code, text) in optional {
+        let subject = error.subject.as_deref().cloned().unwrap_or_default();
+        let subject = [
+            (b's', subject.schema),
+            (b't', subject.table),
+            (b'c', subject.column),
+            (b'n', subject.constraint),
+            (b'R', subject.routine.map(str::to_owned)),
+        ];
+        for (code, text) in optional.into_iter().chain(subject) {
             if let Some(text) = text {
                 fields.push((code, field(&text)));
             }

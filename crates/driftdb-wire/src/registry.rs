@@ -1,10 +1,15 @@
-//! The connections that are open: for cancel requests, for the limit, and for shutting down.
+//! The connections that are open: for cancel requests, for the limits, and for shutting down.
+//!
+//! A connection is *starting* until its client has proved who it is, then it has a *place*; each has a limit of its own, so
+//! that strangers cannot take the places of clients. When the first limit is reached, the one that has been starting
+//! longest is let go for the newcomer: a client starts within milliseconds, and who holds sockets open without a word is
+//! always older.
 //!
 //! A connection is *waiting* while it has nothing to do but read the client's next message. Shutting down closes the
 //! reading side of those that wait, which wakes them up; a busy one looks at the flag before it waits again. Both
 //! sides write their flag before they read the other's (`SeqCst`), so one of them always sees the other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,13 +37,18 @@ pub(crate) struct Registry {
     /// Signalled when a connection ends.
     ended: Condvar,
     stopping: AtomicBool,
+    /// The grace of the shutdown is over.
+    cancelling: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     last_pid: i32,
     connections: HashMap<i32, Arc<Entry>>,
-    /// How many of them have a place under the limit.
+    /// Those that are starting, in the order in which they came.
+    starting: BTreeMap<u64, Arc<Entry>>,
+    last_turn: u64,
+    /// How many have a place under the limit of sessions.
     placed: usize,
 }
 
@@ -46,6 +56,8 @@ struct State {
 struct Entry {
     stream: Arc<TcpStream>,
     waiting: AtomicBool,
+    /// It was starting for too long while others came.
+    let_go: AtomicBool,
     /// Set when the session is open.
     session: Mutex<Option<(Vec<u8>, Arc<Cancel>)>>,
 }
@@ -56,20 +68,30 @@ pub(crate) struct Registration {
     registry: Arc<Registry>,
     pid: i32,
     entry: Arc<Entry>,
+    /// Its key among those that are starting.
+    turn: u64,
     placed: bool,
 }
 
 impl Registry {
-    /// Enters a new connection, unless there are `connections_max` already.
+    /// Enters a new connection, which is starting. With `starting_max` of them the oldest is let go; `None` if there are
+    /// `connections_max` in all.
     pub(crate) fn register(
         registry: &Arc<Registry>,
         stream: Arc<TcpStream>,
+        starting_max: usize,
         connections_max: usize,
     ) -> Option<Registration> {
-        let entry = Arc::new(Entry { stream, waiting: AtomicBool::new(false), session: Mutex::new(None) });
+        let (waiting, let_go) = (AtomicBool::new(false), AtomicBool::new(false));
+        let entry = Arc::new(Entry { stream, waiting, let_go, session: Mutex::new(None) });
         let mut state = registry.state.lock();
         if state.connections.len() >= connections_max {
             return None;
+        }
+        while state.starting.len() >= starting_max.max(1) {
+            let Some((_, oldest)) = state.starting.pop_first() else { break };
+            oldest.let_go.store(true, Ordering::SeqCst);
+            close(&oldest.stream, Shutdown::Read);
         }
         let mut pid = state.last_pid;
         loop {
@@ -80,7 +102,10 @@ impl Registry {
         }
         state.last_pid = pid;
         state.connections.insert(pid, Arc::clone(&entry));
-        Some(Registration { registry: Arc::clone(registry), pid, entry, placed: false })
+        state.last_turn += 1;
+        let turn = state.last_turn;
+        state.starting.insert(turn, Arc::clone(&entry));
+        Some(Registration { registry: Arc::clone(registry), pid, entry, turn, placed: false })
     }
 
     /// Cancels the statement that runs on the connection with this key. A wrong key does nothing, and takes the same
@@ -110,8 +135,14 @@ impl Registry {
         }
     }
 
-    /// Cancels every running statement.
+    /// Whether what is cancelled now is so because the server shuts down.
+    pub(crate) fn is_cancelling(&self) -> bool {
+        self.cancelling.load(Ordering::SeqCst)
+    }
+
+    /// Cancels every running statement, as the server will not wait for them any more.
     pub(crate) fn cancel_all(&self) {
+        self.cancelling.store(true, Ordering::SeqCst);
         for entry in self.entries() {
             if let Some((_, cancel)) = &*entry.session.lock() {
                 cancel.cancel();
@@ -151,14 +182,20 @@ fn close(stream: &TcpStream, how: Shutdown) {
 }
 
 impl Registration {
-    /// Takes a place under the limit of connections that clients can use; false if there is none.
+    /// Ends the start: takes a place under the limit of sessions; false if there is none, or it was let go meanwhile.
     pub(crate) fn take_place(&mut self, connections_max: usize) -> bool {
         let mut state = self.registry.state.lock();
-        if state.placed < connections_max {
+        state.starting.remove(&self.turn);
+        if state.placed < connections_max && !self.was_let_go() {
             state.placed += 1;
             self.placed = true;
         }
         self.placed
+    }
+
+    /// Whether it was starting for so long that another one got its room.
+    pub(crate) fn was_let_go(&self) -> bool {
+        self.entry.let_go.load(Ordering::SeqCst)
     }
 
     /// Makes the session cancellable; gives the key for the client.
@@ -189,6 +226,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut state = self.registry.state.lock();
         state.connections.remove(&self.pid);
+        state.starting.remove(&self.turn);
         if self.placed {
             state.placed = state.placed.saturating_sub(1);
         }

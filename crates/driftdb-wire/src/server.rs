@@ -5,9 +5,9 @@
 //! | the caller of [`Server::run`] (or the one [`Server::start`] makes) | accepts on all addresses, then sees the shutdown through |
 //! | one for each connection | everything else ([`crate::connection`]) |
 //!
-//! Memory is bounded by the number of connections times the bounds of each. Connections that ask to cancel, or that
-//! find the server full, need a thread too: [`SPARE_CONNECTIONS`] more are let in for that, and past those a
-//! connection is closed unread.
+//! Memory is bounded by the number of connections times the bounds of each. Connections that have not authenticated (they
+//! may only want to cancel, or to be told that the server is full) have a limit of their own; when it is reached the
+//! oldest of them is let go. As many again may be on their way out, and past those a connection is closed unread.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,8 +23,6 @@ use crate::auth::Auth;
 use crate::connection;
 use crate::registry::Registry;
 
-/// Connections beyond the limit that are let in to be refused politely, or to deliver a cancel request.
-const SPARE_CONNECTIONS: usize = 16;
 /// How long the accept loop rests when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long statements may take to notice that they were cancelled when the server shuts down.
@@ -37,7 +35,10 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// How clients prove who they are. Default: SCRAM without users, so that nobody gets in.
     pub auth: Auth,
-    /// How long a client may take to start and authenticate. Default 30 s.
+    /// Most connections at a time whose client has not authenticated yet; for one more the oldest of them is let go,
+    /// with FATAL 53300 if its client has asked for a session. Default 100.
+    pub max_starting: usize,
+    /// How long a client may take to start and authenticate. Default 10 s.
     pub startup_timeout: Duration,
     /// Most bytes of one message of a client (a statement, all parameters of a Bind). Default 64 MiB.
     pub message_bytes_max: usize,
@@ -48,7 +49,8 @@ impl Default for ServerOptions {
         ServerOptions {
             max_connections: 100,
             auth: Auth::Scram(crate::Credentials::new()),
-            startup_timeout: Duration::from_secs(30),
+            max_starting: 100,
+            startup_timeout: Duration::from_secs(10),
             message_bytes_max: 64 << 20,
         }
     }
@@ -250,8 +252,10 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) -> io::Resul
     // A client whose machine has vanished must not hold its place for ever.
     socket2::SockRef::from(&stream).set_keepalive(true)?;
     let stream = Arc::new(stream);
-    let all_max = shared.options.max_connections.saturating_add(SPARE_CONNECTIONS);
-    let Some(registration) = Registry::register(&shared.registry, Arc::clone(&stream), all_max) else {
+    let starting_max = shared.options.max_starting;
+    let all_max = shared.options.max_connections.saturating_add(starting_max.max(1).saturating_mul(2));
+    let registered = Registry::register(&shared.registry, Arc::clone(&stream), starting_max, all_max);
+    let Some(registration) = registered else {
         return Ok(());
     };
     let spawner = Arc::clone(&shared.env.spawner);

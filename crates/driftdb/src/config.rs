@@ -31,7 +31,7 @@ pub(crate) struct Layer {
     ///
     /// A 32nd goes to each memtable (there are up to three: one being written, two waiting for their flush) and to the
     /// cache of history, an eighth to the cache of the base file, a quarter to queries (what needs more spills, or
-    /// fails with 53200), a quarter at most to the changes of one transaction (53200 beyond it). The rest is for
+    /// fails with 53200), a quarter to the changes and locks of transactions (53200 beyond it). The rest is for
     /// connections and the program itself.
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory_limit: Option<ByteSize>,

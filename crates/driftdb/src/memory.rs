@@ -6,8 +6,8 @@
 //! | 4/32 | 256 MiB | cache of the base file | the least used pages go |
 //! | 1/32 | 64 MiB | history: opened segments' indexes, blooms and decoded pages | the least used go |
 //! | 8/32 | 512 MiB | queries, all together | they spill to disk, or fail with 53200 |
-//! | 8/32 | 512 MiB | the changes of one transaction | 53200 |
-//! | 8/32 | 512 MiB | connections, result buffers, smaller transactions beside the largest, the program itself | |
+//! | 8/32 | 512 MiB | the changes and locks of all transactions | 53200 |
+//! | 8/32 | 512 MiB | connections, result buffers, the program itself | |
 
 use driftdb_engine::EngineOptions;
 use driftdb_sql::SqlOptions;

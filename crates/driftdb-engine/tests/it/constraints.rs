@@ -281,6 +281,64 @@ fn keys_have_a_bound() {
     assert_eq!(error.state, SqlState::PROGRAM_LIMIT_EXCEEDED);
 }
 
+/// An engine whose transactions may take this much memory together.
+fn with_budget(bytes: usize) -> driftdb_engine::Engine {
+    let options = driftdb_engine::EngineOptions { transaction_bytes_max: bytes, ..options() };
+    driftdb_engine::Engine::open(driftdb_env::Env::sim(30).env, std::path::Path::new(DIR), options).unwrap()
+}
+
+#[test]
+fn what_savepoints_hold_is_counted() {
+    let engine = with_budget(1 << 20);
+    let table = create(&engine, definition("t", true));
+    let text = |round: i32| format!("{round}{}", "x".repeat(50_000));
+    let mut txn = begin(&engine);
+    insert(&mut txn, &table, row(1, 0, &text(0))).unwrap();
+    let mut savepoints = Vec::new();
+    let mut rounds = 0..1_000;
+    let error = rounds
+        .find_map(|round| {
+            savepoints.push(txn.savepoint());
+            update(&mut txn, &table, |_| Some(row(1, 0, &text(round)))).err()
+        })
+        .expect("a savepoint a round, and no bound");
+    assert_eq!(error.state, SqlState::OUT_OF_MEMORY);
+    // Released, or rolled back to, they give it back.
+    let last = savepoints.swap_remove(0);
+    savepoints.clear();
+    txn.rollback_to(&last);
+    for round in 0..1_000 {
+        update(&mut txn, &table, |_| Some(row(1, 0, &text(round)))).unwrap();
+    }
+    drop(last);
+    commit(txn);
+}
+
+#[test]
+fn all_transactions_share_one_budget() {
+    let engine = with_budget(100_000);
+    let table = create(&engine, definition("t", true));
+    let mut first = begin(&engine);
+    let text = "x".repeat(60_000);
+    insert(&mut first, &table, row(1, 0, &text)).unwrap();
+    let mut second = begin(&engine);
+    let error = insert(&mut second, &table, row(2, 0, &text)).unwrap_err();
+    assert_eq!(error.state, SqlState::OUT_OF_MEMORY);
+    commit(first);
+    insert(&mut second, &table, row(2, 0, &text)).unwrap();
+    drop(second);
+    // Locks count too.
+    let mut locker = begin(&engine);
+    let error = (0..10_000)
+        .find_map(|id| locker.lock_row(&table, &driftdb_types::encode_key(&[Value::Int4(id)]), LockWait::Wait).err())
+        .unwrap();
+    assert_eq!(error.state, SqlState::OUT_OF_MEMORY);
+    drop(locker);
+    let mut last = begin(&engine);
+    insert(&mut last, &table, row(2, 0, &text)).unwrap();
+    commit(last);
+}
+
 #[test]
 fn composite_keys_and_row_numbers() {
     let (_sim, engine) = sim(28);

@@ -73,7 +73,8 @@ fn a_directory_that_was_given_up_is_left_alone() {
         }
         // It stands still, or it fails; and what it does when it goes reaches no file.
         let seen: Vec<_> = scan.by_ref().map_while(Result::ok).collect();
-        assert!(seen.len() < 100);
+        assert!(seen.iter().all(|version| version.from.seq <= view.stamp().seq), "what the view had, and nothing newer");
+        assert!(seen.is_sorted_by(|one, next| one.key < next.key));
         drop((scan, view, kept));
         add(&next, 400);
         next.close().unwrap();
@@ -278,9 +279,11 @@ fn checkpoints_trim_the_log() {
         insert(&mut txn, &table, row(id, id, &text)).unwrap();
         commit(txn);
     }
-    engine.close().unwrap();
+    // While it runs: what close() trims is another matter. A memtable is four segments long, and up to three of them
+    // (one being written, two sealed) are not in a checkpoint yet.
     let segments = sim.env.disk.list(&Path::new(DIR).join("log")).unwrap();
-    assert!(segments.len() <= 3, "{segments:?}");
+    assert!(segments.len() <= 3 * 4 + 2, "{segments:?}");
+    engine.close().unwrap();
     drop(engine);
     let engine = Engine::open(sim.env.clone(), Path::new(DIR), small).unwrap();
     assert_eq!(committed(&engine, &table).len(), 4_000);

@@ -75,16 +75,17 @@ impl Conflict {
         table: &Arc<TableSchema>,
         row: Vec<Value>,
     ) -> Run<Option<Vec<Value>>> {
-        let key = match exec.txn.insert_row_unless(table, row.clone(), self.arbiter.as_deref())? {
-            InsertOutcome::Inserted { key } => {
+        let key = match exec.txn.insert_row_unless(table, row.clone(), self.arbiter.as_deref()) {
+            Err(error) => return Err(super::refused(exec, table, &row, error).into()),
+            Ok(InsertOutcome::Inserted { key }) => {
                 if self.update.is_some() {
                     self.touched.lock().insert(key);
                 }
                 return Ok(Some(row));
             }
-            InsertOutcome::Conflict { constraint, key } => {
+            Ok(InsertOutcome::Conflict { constraint, key }) => {
                 if self.arbiter.as_ref().is_some_and(|arbiter| *arbiter != constraint) {
-                    return Err(exec.txn.unique_violation(table, &constraint, &row).into());
+                    return Err(super::taken(exec, table, &constraint, &row).into());
                 }
                 key
             }
@@ -116,7 +117,7 @@ impl Conflict {
         match update.apply(exec, &old, row)? {
             None => Ok(None),
             Some(new) => {
-                let key = exec.txn.update_row(table, &key, &old, new.clone())?;
+                let key = super::update_row(exec, table, &key, &old, new.clone())?;
                 self.touched.lock().insert(key);
                 Ok(Some(new))
             }

@@ -15,6 +15,7 @@ mod update;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
 use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, Ident, Query, Value as Literal, Visit, Visitor};
 use driftdb_engine::InsertOutcome;
 use driftdb_types::{
@@ -94,9 +95,59 @@ pub(crate) fn assigned_constant(context: &QueryContext, expr: &Expr, data_type: 
 
 /// Inserts a row where a conflict is an error.
 pub(crate) fn insert_plain(exec: &mut Exec<'_>, table: &Arc<TableSchema>, values: Vec<Value>) -> Result<()> {
-    match exec.txn.insert_row(table, values.clone())? {
-        InsertOutcome::Inserted { .. } => Ok(()),
-        InsertOutcome::Conflict { constraint, .. } => Err(exec.txn.unique_violation(table, &constraint, &values)),
+    match exec.txn.insert_row(table, values.clone()) {
+        Ok(InsertOutcome::Inserted { .. }) => Ok(()),
+        Ok(InsertOutcome::Conflict { constraint, .. }) => Err(taken(exec, table, &constraint, &values)),
+        Err(error) => Err(refused(exec, table, &values, error)),
+    }
+}
+
+/// Changes a row that is locked; gives its key.
+fn update_row(
+    exec: &mut Exec<'_>,
+    table: &Arc<TableSchema>,
+    key: &[u8],
+    old: &[Value],
+    new: Vec<Value>,
+) -> Result<Bytes> {
+    match exec.txn.update_row(table, key, old, new.clone()) {
+        Ok(key) => Ok(key),
+        Err(error) => Err(refused(exec, table, &new, error)),
+    }
+}
+
+/// The error of a row whose key another one has.
+fn taken(exec: &Exec<'_>, table: &TableSchema, constraint: &str, values: &[Value]) -> Error {
+    let error = exec.txn.unique_violation(table, constraint, values);
+    error.about_table("public", &table.name).about_constraint(constraint)
+}
+
+/// The engine's error of a row that it does not take, with what it is about in fields of its own.
+fn refused(exec: &Exec<'_>, table: &TableSchema, values: &[Value], error: Error) -> Error {
+    match error.state {
+        SqlState::NOT_NULL_VIOLATION => {
+            let error = error.about_table("public", &table.name);
+            let in_key = |id: &ColumnId| table.primary_key.as_ref().is_some_and(|key| key.columns.contains(id));
+            let refuses = |column: &&Column| {
+                let null = values.get(usize::from(column.id.0)).is_none_or(Value::is_null);
+                null && (column.not_null || in_key(&column.id))
+            };
+            match table.live_columns().find(refuses) {
+                Some(column) => error.about_column(&column.name),
+                None => error,
+            }
+        }
+        SqlState::UNIQUE_VIOLATION => {
+            let primary = table.primary_key.as_ref().map(|key| key.name.as_str());
+            let names = primary.into_iter().chain(table.indexes.iter().map(|index| index.name.as_str()));
+            // It says which constraint only in its message, which is the engine's to word.
+            let same = |name: &&str| exec.txn.unique_violation(table, name, values).message == error.message;
+            match names.into_iter().find(same) {
+                Some(name) => taken(exec, table, name, values),
+                None => error.about_table("public", &table.name),
+            }
+        }
+        _ => error,
     }
 }
 

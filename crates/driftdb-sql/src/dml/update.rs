@@ -167,7 +167,7 @@ impl UpdatePlan {
                 *slot(&mut new, *column)? = value;
             }
             let shown = returns.then(|| self.write.shown(&new, found));
-            exec.txn.update_row(table, key, &old, new)?;
+            super::update_row(exec, table, key, &old, new)?;
             written.count += 1;
             written.rows.extend(shown);
             Ok(())

@@ -4,8 +4,10 @@
 //! part of it. Structs are taken apart field by field, so that a field added by a new sqlparser breaks the build here
 //! instead of slipping through.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::*;
-use driftdb_types::{Error, Result, SqlState};
+use driftdb_types::{DataType as Type, Error, Result, SqlState};
 
 use super::names::is_reserved;
 use super::source::{Place, Source};
@@ -16,6 +18,51 @@ use super::temporal;
 pub(crate) struct Found {
     /// The highest `$n`.
     pub(crate) placeholders: usize,
+    /// The types that casts give to parameters where planning does not see them, by number from 0.
+    pub(crate) types: Vec<Option<Type>>,
+}
+
+impl Found {
+    fn note(&mut self, position: usize, data_type: Type) {
+        if position >= self.types.len() {
+            self.types.resize(position + 1, None);
+        }
+        if let Some(slot) = self.types.get_mut(position) {
+            slot.get_or_insert(data_type);
+        }
+    }
+}
+
+/// The number of a bare `$n`, from 0.
+fn placeholder(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Nested(inner) => placeholder(inner),
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => {
+            name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1).filter(|position| *position < 65_535)
+        }
+        _ => None,
+    }
+}
+
+fn argument(arg: &FunctionArg) -> Option<&Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+/// The type of a number or a cast, as it is written.
+fn written_type(expr: &Expr) -> Option<Type> {
+    match expr {
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => written_type(inner),
+        Expr::Cast { data_type, .. } => super::types::data_type(data_type).ok(),
+        Expr::TypedString(TypedString { data_type, .. }) => super::types::data_type(data_type).ok(),
+        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => {
+            let (small, large) = (digits.parse::<i32>().is_ok(), digits.parse::<i64>().is_ok());
+            Some(if small { Type::Int4 } else if large { Type::Int8 } else { Type::Numeric(None) })
+        }
+        _ => None,
+    }
 }
 
 /// Walks a part of a statement; every refusal carries its place in the text.
@@ -113,6 +160,10 @@ impl<'a> Walk<'a> {
             SetExpr::Query(query) => self.query(query),
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 self.refuse_if(matches!(op, SetOperator::Minus), "MINUS", body)?;
+                // DataFusion keeps all or none of equal rows, not as many as are left.
+                let all = matches!(set_quantifier, SetQuantifier::All);
+                self.refuse_if(all && matches!(op, SetOperator::Intersect), "INTERSECT ALL", body)?;
+                self.refuse_if(all && matches!(op, SetOperator::Except), "EXCEPT ALL", body)?;
                 match set_quantifier {
                     SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None => {}
                     SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName => {
@@ -289,6 +340,7 @@ impl<'a> Walk<'a> {
                 }
                 if let Some(TableFunctionArgs { args, settings }) = args {
                     self.arguments(args, factor)?;
+                    self.argument_types(name, args);
                     self.refuse_if(settings.is_some(), "SETTINGS", factor)?;
                     self.refuse_if(version.is_some(), "FOR SYSTEM_TIME of a function", factor)?;
                 }
@@ -296,6 +348,7 @@ impl<'a> Walk<'a> {
                     let clause = temporal::system_time_of(version).map_err(|e| self.source.locate(e, factor))?;
                     for point in temporal::points(&clause) {
                         self.expr(point.parts().0)?;
+                        self.cast_types(point.parts().0);
                     }
                 }
                 self.refuse_if(!with_hints.is_empty(), "WITH (…) after a table", factor)?;
@@ -330,6 +383,40 @@ impl<'a> Walk<'a> {
             TableFactor::MatchRecognize { .. } => self.refuse("MATCH_RECOGNIZE", factor),
             TableFactor::XmlTable { .. } => self.refuse("XMLTABLE", factor),
             TableFactor::SemanticView { .. } => self.refuse("SEMANTIC_VIEW", factor),
+        }
+    }
+
+    /// Notes the types that casts in `node` give to parameters; the first one counts.
+    fn cast_types(&mut self, node: &impl Visit) {
+        struct Casts<'f>(&'f mut Found);
+        impl Visitor for Casts<'_> {
+            type Break = ();
+            fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+                if let Expr::Cast { expr: inner, data_type, .. } = expr
+                    && let (Some(position), Ok(data_type)) = (placeholder(inner), super::types::data_type(data_type))
+                {
+                    self.0.note(position, data_type);
+                }
+                ControlFlow::Continue(())
+            }
+        }
+        let _ = node.visit(&mut Casts(&mut self.found));
+    }
+
+    /// The same for the arguments of a function in FROM. A bare parameter of generate_series is of the type of those
+    /// that have one.
+    fn argument_types(&mut self, function: &ObjectName, args: &[FunctionArg]) {
+        args.iter().for_each(|arg| self.cast_types(arg));
+        let is_series = matches!(function.0.last(), Some(ObjectNamePart::Identifier(ident))
+            if super::names::name_of(ident) == "generate_series");
+        let Some(data_type) = args.iter().filter_map(argument).find_map(written_type).filter(|_| is_series) else {
+            return;
+        };
+        let moment = matches!(data_type, Type::Timestamp | Type::TimestampTz | Type::Date);
+        for (position, arg) in args.iter().enumerate() {
+            if let Some(parameter) = argument(arg).and_then(placeholder) {
+                self.found.note(parameter, if moment && position == 2 { Type::Interval } else { data_type });
+            }
         }
     }
 

@@ -176,8 +176,16 @@ pub(crate) fn command(source: &Source, tokens: &[TokenWithSpan]) -> Result<Optio
         "set" => set(&mut cursor)?,
         "reset" => match cursor.word("all") {
             true => Kind::ResetAll,
-            false => Kind::Set { local: false, name: setting_name(&mut cursor)?, value: None },
+            false => Kind::Reset(setting_name(&mut cursor)?),
         },
+        // There are no cursors, and nobody listens: pools of connections end them all the same.
+        "close" if cursor.word("all") => Kind::Nothing("CLOSE CURSOR ALL"),
+        "unlisten" => {
+            if !cursor.token(&Token::Mul) {
+                cursor.name()?;
+            }
+            Kind::Nothing("UNLISTEN")
+        }
         "show" => match cursor.word("all") {
             true => Kind::ShowAll,
             false => Kind::Show(setting_name(&mut cursor)?),
@@ -215,7 +223,7 @@ pub(crate) fn command(source: &Source, tokens: &[TokenWithSpan]) -> Result<Optio
             Kind::Deallocate(if cursor.word("all") { None } else { Some(cursor.name()?) })
         }
         "explain" => explain(&mut cursor)?,
-        "lock" | "grant" | "revoke" | "comment" | "listen" | "notify" | "unlisten" | "declare" | "fetch" | "move"
+        "lock" | "grant" | "revoke" | "comment" | "listen" | "notify" | "declare" | "fetch" | "move"
         | "close" | "call" | "do" | "load" | "cluster" | "reindex" | "reassign" | "refresh" | "security" | "import"
         | "merge" | "undo" | "restore" | "erase" | "undrop" => {
             return Err(Error::unsupported(first.to_ascii_uppercase()));

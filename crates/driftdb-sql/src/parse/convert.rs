@@ -1,10 +1,12 @@
 //! From sqlparser's statements to ours: queries and DML. Every field of every statement is looked at.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::*;
 use driftdb_types::{Error, Result, SqlState};
 
 use super::allow::Walk;
-use super::names::{TableName, single};
+use super::names::{TableName, name_of, single};
 use super::source::Source;
 use super::statement::*;
 
@@ -78,6 +80,10 @@ fn check_lockable(source: &Source, query: &Query, of: Option<&ObjectName>) -> Re
     if !plain_groups || select.having.is_some() {
         return refuse("GROUP BY or HAVING");
     }
+    if let Some(what) = over_rows(&select.projection) {
+        let message = format!("FOR UPDATE is not allowed with {what}");
+        return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+    }
     let [TableWithJoins { relation, joins }] = select.from.as_slice() else {
         return refuse("more or less than one table");
     };
@@ -106,6 +112,56 @@ fn check_lockable(source: &Source, query: &Query, of: Option<&ObjectName>) -> Re
         }
     }
     Ok(())
+}
+
+/// What of several rows is in a list of results: aggregates or window functions.
+fn over_rows(items: &[SelectItem]) -> Option<&'static str> {
+    const AGGREGATES: [&str; 21] = [
+        "count", "sum", "avg", "min", "max", "string_agg", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor",
+        "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp", "corr", "covar_pop", "covar_samp",
+    ];
+    /// How many queries it is inside of: those in the list have rows of their own.
+    struct Calls(usize);
+    impl Visitor for Calls {
+        type Break = &'static str;
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<&'static str> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<&'static str> {
+            self.0 = self.0.saturating_sub(1);
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<&'static str> {
+            let (0, Expr::Function(function)) = (self.0, expr) else { return ControlFlow::Continue(()) };
+            if function.over.is_some() {
+                return ControlFlow::Break("window functions");
+            }
+            match function.name.0.last() {
+                Some(ObjectNamePart::Identifier(name)) if AGGREGATES.contains(&name_of(name).as_str()) => {
+                    ControlFlow::Break("aggregate functions")
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let mut calls = Calls(0);
+    items.iter().find_map(|item| match item.visit(&mut calls) {
+        ControlFlow::Break(what) => Some(what),
+        ControlFlow::Continue(()) => None,
+    })
+}
+
+/// The results of RETURNING, each of one row.
+fn returned(walk: &mut Walk<'_>, items: &[SelectItem]) -> Result<()> {
+    walk.items(items)?;
+    match over_rows(items) {
+        None => Ok(()),
+        Some(what) => {
+            // Window functions have a code of their own in PostgreSQL, which nothing here gives.
+            Err(Error::new(SqlState::GROUPING_ERROR, format!("{what} are not allowed in RETURNING")))
+        }
+    }
 }
 
 fn travelled_target(what: &str) -> Error {
@@ -241,7 +297,7 @@ fn convert_insert(source: &Source, insert: Insert, with: Option<With>, walk: &mu
         Some(_) => return Err(Error::unsupported("ON DUPLICATE KEY UPDATE")),
     };
     if let Some(items) = &returning {
-        walk.items(items)?;
+        returned(walk, items)?;
     }
     let alias = table_alias.map(|alias| alias.alias);
     Ok(Kind::Insert(Box::new(InsertStatement { table, alias, columns, source: rows, on_conflict, returning })))
@@ -337,7 +393,7 @@ fn convert_update(source: &Source, update: Update, with: Option<With>, walk: &mu
     set.iter().try_for_each(|set| walk.opt(set.value.as_ref()))?;
     from.iter().try_for_each(|table| walk.table(table))?;
     walk.opt(selection.as_ref())?;
-    walk.items(returning.as_deref().unwrap_or_default())?;
+    returned(walk, returning.as_deref().unwrap_or_default())?;
     Ok(Kind::Update(Box::new(UpdateStatement { with, table, alias, set, from, selection, returning })))
 }
 
@@ -376,6 +432,6 @@ fn convert_delete(source: &Source, delete: Delete, with: Option<With>, walk: &mu
     let using = using.unwrap_or_default();
     using.iter().try_for_each(|table| walk.table(table))?;
     walk.opt(selection.as_ref())?;
-    walk.items(returning.as_deref().unwrap_or_default())?;
+    returned(walk, returning.as_deref().unwrap_or_default())?;
     Ok(Kind::Delete(Box::new(DeleteStatement { with, table, alias, using, selection, returning })))
 }

@@ -1,5 +1,7 @@
 //! COPY … FROM STDIN and TO STDOUT.
 
+use std::collections::HashSet;
+
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use driftdb_types::{Error, Result, SqlState};
 
@@ -10,6 +12,8 @@ use crate::copy::{CopyFormat, CopyHeader, CopyOptions, ForceQuote};
 /// What was written, before the format's defaults are known.
 #[derive(Default)]
 struct Written {
+    /// The options that were given by name.
+    named: HashSet<String>,
     format: Option<CopyFormat>,
     delimiter: Option<String>,
     null: Option<String>,
@@ -77,7 +81,12 @@ fn copied_query(cursor: &Cursor<'_>, tokens: &[TokenWithSpan]) -> Result<Box<dat
 }
 
 fn option(cursor: &mut Cursor<'_>, written: &mut Written) -> Result<()> {
+    let at = cursor.peek();
     let name = cursor.option_name()?;
+    if !written.named.insert(name.clone()) {
+        let position = at.and_then(|token| cursor.source.position(token.span.start));
+        return Err(Error { position, ..Error::new(SqlState::SYNTAX_ERROR, "conflicting or redundant options") });
+    }
     match name.as_str() {
         "format" => {
             let format = cursor.option_value()?;

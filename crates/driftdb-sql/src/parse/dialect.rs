@@ -7,10 +7,13 @@ use std::any::TypeId;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use datafusion::sql::sqlparser::ast::{ColumnOption, Expr, GranteesType, Ident, ObjectNamePart, Statement};
+use datafusion::sql::sqlparser::ast::{
+    ColumnOption, Expr, GranteesType, Ident, ObjectNamePart, Statement, UnaryOperator,
+};
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
 
 const POSTGRES: PostgreSqlDialect = PostgreSqlDialect {};
 
@@ -108,6 +111,13 @@ impl Dialect for DriftDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        // A sign binds tighter than `^` and AT TIME ZONE; the parser itself has it as loose as `*`, so that -2 ^ 2 was -4.
+        let minus = parser.consume_token(&Token::Minus);
+        if minus || parser.consume_token(&Token::Plus) {
+            let op = if minus { UnaryOperator::Minus } else { UnaryOperator::Plus };
+            let operand = parser.parse_subexpr(self.prec_value(Precedence::AtTz));
+            return Some(operand.map(|expr| Expr::UnaryOp { op, expr: Box::new(expr) }));
+        }
         POSTGRES.parse_prefix(parser)
     }
 

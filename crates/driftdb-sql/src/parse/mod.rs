@@ -11,6 +11,7 @@ mod copy;
 mod define;
 mod dialect;
 mod names;
+mod shorthand;
 mod source;
 mod statement;
 pub(crate) mod temporal;
@@ -20,12 +21,12 @@ mod types;
 
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, LimitClause, Query, Value};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
-use driftdb_types::{Error, Result, SqlState};
+use driftdb_types::{DataType, Error, Result, SqlState};
 
-use self::allow::Walk;
+use self::allow::{Found, Walk};
 pub(crate) use self::convert::{is_default, set_columns};
 pub(crate) use self::names::{TableName, name_of, plain_table_name};
 pub(crate) use self::source::Source;
@@ -46,6 +47,7 @@ pub(crate) struct Parsed {
     source: Source,
     kind: Kind,
     placeholders: usize,
+    types: Vec<Option<DataType>>,
 }
 
 impl Statement {
@@ -62,6 +64,12 @@ impl Statement {
         self.parsed.placeholders
     }
 
+    /// The types of parameters that can be told from the text where planning does not see them: in the arguments of
+    /// functions in FROM and in points of system time, both of which are values before there is a plan.
+    pub(crate) fn parameter_types(&self) -> &[Option<DataType>] {
+        &self.parsed.types
+    }
+
     /// Whether the statement ends, or goes back in, a transaction: the only kind that runs in a failed one.
     pub fn ends_transaction(&self) -> bool {
         matches!(self.kind(), Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo(_))
@@ -69,7 +77,7 @@ impl Statement {
 
     /// The statement that a cursor-less client's text means as a query, for the queries DML builds.
     pub(crate) fn from_kind(source: &Source, kind: Kind, placeholders: usize) -> Statement {
-        Statement { parsed: Arc::new(Parsed { source: source.clone(), kind, placeholders }) }
+        Statement { parsed: Arc::new(Parsed { source: source.clone(), kind, placeholders, types: Vec::new() }) }
     }
 }
 
@@ -92,7 +100,8 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
         let placeholders = placeholders_of(&tokens);
         return Ok(Statement::from_kind(source, kind, placeholders));
     }
-    let (tokens, moved) = temporal::rewrite(source, table_command(tokens))?;
+    let (tokens, no_data) = shorthand::spell_out(source, tokens)?;
+    let (tokens, moved) = temporal::rewrite(source, tokens)?;
     let mut parser = Parser::new(&dialect::DriftDialect)
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(tokens.clone());
@@ -106,8 +115,12 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
     let mut kind = convert::convert(source, parsed, &mut walk)?;
     if let Kind::CreateTableAs(create) = &mut kind {
         create.columns = names;
+        if no_data {
+            without_rows(&mut create.query);
+        }
     }
-    Ok(Statement::from_kind(source, kind, walk.found.placeholders))
+    let Found { placeholders, types } = walk.found;
+    Ok(Statement { parsed: Arc::new(Parsed { source: source.clone(), kind, placeholders, types }) })
 }
 
 /// Takes the column names out of `CREATE TABLE t (a, b) AS …`, which sqlparser would want types for.
@@ -138,15 +151,11 @@ fn column_names(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, Vec<Iden
     (tokens, names)
 }
 
-/// `TABLE t` means `SELECT * FROM t`.
-fn table_command(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    if source::is_word(tokens.first(), "table") {
-        let spans: Vec<_> = tokens.drain(..1).map(|token| token.span).collect();
-        let written = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
-        let span = spans.into_iter().next().unwrap_or_else(datafusion::sql::sqlparser::tokenizer::Span::empty);
-        tokens.splice(..0, written.map(|token| TokenWithSpan { token, span }));
-    }
-    tokens
+/// Leaves of a query only its columns, as WITH NO DATA wants.
+fn without_rows(query: &mut Query) {
+    query.fetch = None;
+    let none = Expr::value(Value::Number("0".to_owned(), false));
+    query.limit_clause = Some(LimitClause::LimitOffset { limit: Some(none), offset: None, limit_by: Vec::new() });
 }
 
 /// The highest placeholder of EXPLAIN and PREPARE, whose statement is inside.

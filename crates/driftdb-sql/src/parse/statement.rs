@@ -62,7 +62,10 @@ pub(crate) enum Kind {
         name: String,
         value: Option<String>,
     },
+    Reset(String),
     ResetAll,
+    /// A command that ends what there is none of, such as cursors: its tag.
+    Nothing(&'static str),
     Show(String),
     ShowAll,
     Discard(&'static str),

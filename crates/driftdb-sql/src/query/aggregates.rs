@@ -1,11 +1,10 @@
-//! Aggregate functions: DataFusion's own on the list below, and `sum` and `avg` with PostgreSQL's types: the sum of
-//! bigint and the average of whole numbers are numeric, so they neither wrap nor lose digits.
+//! Aggregate functions: DataFusion's own on the list below, but `sum`, `avg`, `min` and `max` with PostgreSQL's types: the
+//! sum of bigint and the average of whole numbers are numeric, so they neither wrap nor lose digits.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType as ArrowType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType as ArrowType, FieldRef};
 use datafusion::common::Result as DfResult;
 use datafusion::functions_aggregate as f;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -17,7 +16,8 @@ use datafusion::logical_expr::{
 use driftdb_types::{Error, SqlState};
 
 use super::errors::into_datafusion;
-use super::types::{QUOTIENT_CODE, TYPE_KEY};
+use super::numeric::{Calculated, NumericAccumulator};
+use super::types::NUMERIC;
 use super::widening::{Widening, is_small_integer};
 
 /// The only value of a group; a second one is an error. The rewriting puts it around the result of a scalar subquery.
@@ -31,8 +31,8 @@ pub(super) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "count" => f::count::count_udaf(),
         "sum" => typed("sum", f::sum::sum_udaf(), sum_input),
         "avg" => typed("avg", f::average::avg_udaf(), average_input),
-        "min" => f::min_max::min_udaf(),
-        "max" => f::min_max::max_udaf(),
+        "min" => typed("min", f::min_max::min_udaf(), |arg| Some(arg.clone())),
+        "max" => typed("max", f::min_max::max_udaf(), |arg| Some(arg.clone())),
         "bool_and" | "every" => f::bool_and_or::bool_and_udaf(),
         "bool_or" => f::bool_and_or::bool_or_udaf(),
         "bit_and" => f::bit_and_or_xor::bit_and_udaf(),
@@ -71,25 +71,22 @@ fn sum_input(arg: &ArrowType) -> Option<ArrowType> {
         ArrowType::Int64 | ArrowType::UInt32 | ArrowType::UInt64 => ArrowType::Decimal128(28, 0),
         ArrowType::Decimal128(_, scale) => ArrowType::Decimal128(38, *scale),
         ArrowType::Float32 | ArrowType::Float64 => ArrowType::Float64,
+        numeric if *numeric == NUMERIC => NUMERIC,
         _ => return None,
     })
 }
 
-/// Twelve digits after the point go in, four more come out.
+/// What `avg` adds up in: doubles, or numerics, exactly.
 fn average_input(arg: &ArrowType) -> Option<ArrowType> {
-    const SCALE: i8 = 12;
     Some(match arg {
         ArrowType::Int8 | ArrowType::Int16 | ArrowType::Int32 | ArrowType::Int64 | ArrowType::UInt64 => {
-            ArrowType::Decimal128(34, SCALE)
+            ArrowType::Decimal128(38, 0)
         }
-        ArrowType::Decimal128(_, scale) => ArrowType::Decimal128(34, (*scale).max(SCALE)),
+        ArrowType::Decimal128(_, scale) => ArrowType::Decimal128(38, *scale),
         ArrowType::Float32 | ArrowType::Float64 | ArrowType::Null => ArrowType::Float64,
+        numeric if *numeric == NUMERIC => NUMERIC,
         _ => return None,
     })
-}
-
-fn takes_small_integers(args: &AccumulatorArgs<'_>) -> bool {
-    args.expr_fields.iter().any(|field| is_small_integer(field.data_type()))
 }
 
 /// An aggregate of DataFusion's over arguments converted first.
@@ -99,6 +96,28 @@ struct Typed {
     inner: Arc<AggregateUDF>,
     input: fn(&ArrowType) -> Option<ArrowType>,
     signature: Signature,
+}
+
+impl Typed {
+    /// What is to be calculated, where DataFusion cannot: with numerics that have a scale of their own each.
+    fn numeric(&self, arg: &ArrowType) -> Option<Calculated> {
+        let own = *arg == NUMERIC;
+        match self.name {
+            "sum" if own => Some(Calculated::Sum),
+            "avg" if own || matches!(arg, ArrowType::Decimal128(..)) => Some(Calculated::Average),
+            "min" if own => Some(Calculated::Least),
+            "max" if own => Some(Calculated::Greatest),
+            _ => None,
+        }
+    }
+
+    fn numeric_of(&self, args: &AccumulatorArgs<'_>) -> Option<Calculated> {
+        args.expr_fields.first().and_then(|field| self.numeric(field.data_type()))
+    }
+
+    fn widens(&self, args: &AccumulatorArgs<'_>) -> bool {
+        self.name == "sum" && args.expr_fields.iter().any(|field| is_small_integer(field.data_type()))
+    }
 }
 
 impl PartialEq for Typed {
@@ -144,44 +163,46 @@ impl AggregateUDFImpl for Typed {
 
     fn return_type(&self, arg_types: &[ArrowType]) -> DfResult<ArrowType> {
         match arg_types {
-            [arg] if is_small_integer(arg) => Ok(ArrowType::Int64),
+            [arg] if self.numeric(arg).is_some() => Ok(NUMERIC),
+            [arg] if self.name == "sum" && is_small_integer(arg) => Ok(ArrowType::Int64),
             _ => self.inner.return_type(arg_types),
         }
     }
 
-    /// An average of numbers is shown as a quotient is.
-    fn return_field(&self, arg_fields: &[FieldRef]) -> DfResult<FieldRef> {
-        let types: Vec<ArrowType> = arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let field = Field::new(self.name, self.return_type(&types)?, true);
-        if self.name == "avg" && matches!(field.data_type(), ArrowType::Decimal128(..)) {
-            let metadata = HashMap::from([(TYPE_KEY.to_owned(), QUOTIENT_CODE.to_owned())]);
-            return Ok(Arc::new(field.with_metadata(metadata)));
-        }
-        Ok(Arc::new(field))
-    }
-
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
-        let widens = takes_small_integers(&args);
+        if let Some(what) = self.numeric_of(&args) {
+            return Ok(Box::new(NumericAccumulator::new(what, args.is_distinct, false)));
+        }
+        let widens = self.widens(&args);
         let inner = self.inner.accumulator(args)?;
         Ok(if widens { Box::new(Widening(inner)) } else { inner })
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> DfResult<Vec<FieldRef>> {
+        if args.input_fields.iter().any(|field| self.numeric(field.data_type()).is_some()) {
+            return Ok(NumericAccumulator::state_fields(args.name));
+        }
         self.inner.state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        // DataFusion's extremes by group begin at the least and the greatest finite number, and know no NaN.
+        let float = args.expr_fields.iter().any(|field| field.data_type().is_floating());
+        let extreme = matches!(self.name, "min" | "max");
+        self.numeric_of(&args).is_none() && !(extreme && float) && self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn GroupsAccumulator>> {
-        let widens = takes_small_integers(&args);
+        let widens = self.widens(&args);
         let inner = self.inner.create_groups_accumulator(args)?;
         Ok(if widens { Box::new(Widening(inner)) } else { inner })
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
-        let widens = takes_small_integers(&args);
+        if let Some(what) = self.numeric_of(&args) {
+            return Ok(Box::new(NumericAccumulator::new(what, args.is_distinct, true)));
+        }
+        let widens = self.widens(&args);
         let inner = self.inner.create_sliding_accumulator(args)?;
         Ok(if widens { Box::new(Widening(inner)) } else { inner })
     }

@@ -10,8 +10,10 @@ use driftdb_types::{Result, Value};
 use futures::StreamExt;
 
 use super::errors::{clean_name, from_datafusion};
+use super::guard::guarded_plan;
 use super::plan::{physical, plan_now};
 use super::rewrite::{CAST_PREFIX, OPERATOR_PREFIX};
+use super::watch::WATCH;
 use crate::read::QueryContext;
 
 /// How EXPLAIN is asked.
@@ -33,7 +35,10 @@ pub(crate) fn explain(
     let state = ctx.runtime.state(ctx);
     let clock = Arc::clone(&ctx.read.engine.env().clock);
     let planning = clock.monotonic();
-    let plan = plan_now(ctx, &state, query, params)?;
+    let mut plan = plan_now(ctx, &state, query, params)?;
+    if options.analyze {
+        plan = guarded_plan(ctx, plan)?;
+    }
     let _tasks = ctx.runtime.enter();
     let physical = physical(&state, &plan)?;
     let planned = clock.monotonic();
@@ -63,7 +68,23 @@ fn lines_of(plan: &Arc<dyn ExecutionPlan>, options: &ExplainOptions) -> Vec<Stri
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = write!(text, "{}", displayable.indent(options.verbose));
-    text.lines().map(shown).collect()
+    without_watch(text.lines().map(shown))
+}
+
+/// The lines of a plan without those of the plans that only look at the cancel flag.
+fn without_watch(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut left_out: Vec<usize> = Vec::new();
+    let mut shown = Vec::new();
+    for line in lines {
+        left_out.retain(|above| *above < indent(&line));
+        if line.trim_start().starts_with(WATCH) {
+            left_out.push(indent(&line));
+        } else {
+            shown.push(line.get(2 * left_out.len()..).unwrap_or_default().to_owned());
+        }
+    }
+    shown
 }
 
 /// A line without the marks of our own names.

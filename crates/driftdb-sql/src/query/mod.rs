@@ -13,7 +13,10 @@ mod append;
 mod errors;
 mod explain;
 mod functions;
+mod guard;
+mod keyed;
 mod keys;
+mod numeric;
 mod plan;
 mod planner;
 mod provider;
@@ -27,6 +30,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watch;
 mod widening;
 
 pub(crate) use explain::{ExplainOptions, explain};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
@@ -19,8 +18,9 @@ use datafusion::sql::sqlparser::ast::{
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, Value};
 use futures::StreamExt;
 
-use super::errors::{clean_name, from_datafusion, into_datafusion};
-use super::functions::{Facts, alive};
+use super::errors::{clean_name, from_datafusion};
+use super::functions::Facts;
+use super::guard::guarded_plan;
 use super::planner::Planner;
 use super::resolve::{ParamTypes, resolve};
 use super::rewrite::{Rewritten, rewrite};
@@ -183,11 +183,11 @@ fn columns_of(plan: &LogicalPlan) -> Result<Arc<[ResultColumn]>> {
 pub(crate) fn run_query(ctx: &QueryContext, planned: &PlannedQuery, params: &[Value]) -> Result<RowStream> {
     guarded(|| {
         let state = ctx.runtime.state(ctx);
-        let plan = cancellable(ctx, ready_plan(ctx, &state, planned, params)?)?;
+        let plan = ready_plan(ctx, &state, planned, params)?;
         let fields = result_fields(&plan, &planned.columns);
         let stream = {
             let _tasks = ctx.runtime.enter();
-            let physical = physical(&state, &plan)?;
+            let physical = physical(&state, &guarded_plan(ctx, plan)?)?;
             execute_stream(physical, state.task_ctx()).map_err(from_datafusion)?
         };
         let rows = QueryRows { ctx: ctx.clone(), stream: Some(stream), fields, batch: None };
@@ -227,7 +227,10 @@ fn ready_plan(
     let built = build(ctx, &inner.query, &types, Some(params))?;
     let columns = columns_of(&built.plan)?;
     let unchanged = columns.len() == planned.columns.len()
-        && columns.iter().zip(planned.columns.iter()).all(|(now, then)| now.data_type == then.data_type);
+        && columns
+            .iter()
+            .zip(planned.columns.iter())
+            .all(|(now, then)| now.data_type == then.data_type && now.name == then.name);
     if !unchanged {
         return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
     }
@@ -244,26 +247,6 @@ pub(super) fn optimized_bound(
 ) -> Result<LogicalPlan> {
     let bound = put_values(ctx, plan.clone(), types, params)?;
     state.optimize(&bound).map_err(from_datafusion)
-}
-
-/// Puts a look at the cancel flag into the conditions of joins.
-fn cancellable(ctx: &QueryContext, plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut look = None;
-    let transformed = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Join(mut join) if join.filter.is_some() => {
-            let alive = match &look {
-                Some(alive) => Expr::clone(alive),
-                None => {
-                    let facts = Arc::new(facts(ctx).map_err(into_datafusion)?);
-                    look.insert(alive(&facts).map_err(into_datafusion)?).clone()
-                }
-            };
-            join.filter = join.filter.take().map(|condition| alive.and(condition));
-            Ok(Transformed::yes(LogicalPlan::Join(join)))
-        }
-        other => Ok(Transformed::no(other)),
-    });
-    transformed.map(|transformed| transformed.data).map_err(from_datafusion)
 }
 
 fn has_parameters(plan: &LogicalPlan) -> Result<bool> {

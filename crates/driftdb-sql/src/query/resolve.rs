@@ -5,28 +5,29 @@
 //! parts; parameters without a type take the one that their place gives them, which is remembered, so that the plan can
 //! be made again with all of them known.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, Alias, InList, InSubquery, Placeholder, ScalarFunction, WindowFunction,
+    AggregateFunction, Alias, InList, InSubquery, Placeholder, ScalarFunction, SetComparison, WindowFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Case, Cast, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, TryCast, Union,
-    WindowFunctionDefinition,
+    BinaryExpr, Case, Cast, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, RecursiveQuery,
+    TryCast, Union, WindowFunctionDefinition,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
 use super::aggregates::SINGLE;
 use super::errors::{from_datafusion, into_datafusion};
-use super::functions::{
-    ArgType, Call, Callee, Facts, builtin, cast_expr, common_type, implicit_cost, param_arrow, unresolved,
-};
-use super::types::{Digits, TYPE_KEY, data_type_of, digits_of, field};
+use super::functions::{ArgType, Call, Callee, Facts, cast_expr, common_type, implicit_cost, param_arrow, unresolved};
+use super::keyed::has_key;
+use super::types::{ORIGIN_KEY, TYPE_KEY, arrow_type, data_type_of, field};
 
 /// The types of parameters, as far as they are known; `$1` is at 0.
 pub(super) type ParamTypes = Vec<Option<DataType>>;
@@ -39,8 +40,8 @@ pub(super) fn resolve(plan: LogicalPlan, facts: &Arc<Facts>, params: &mut ParamT
         .map_err(from_datafusion)
 }
 
-struct Resolver<'a> {
-    facts: &'a Arc<Facts>,
+pub(super) struct Resolver<'a> {
+    pub(super) facts: &'a Arc<Facts>,
     params: &'a mut ParamTypes,
 }
 
@@ -68,17 +69,24 @@ impl Resolver<'_> {
                 if let Some(condition) = join.filter.take() {
                     join.filter = Some(self.boolean(condition, &schema, "JOIN/ON")?);
                 }
-                LogicalPlan::Join(join)
+                LogicalPlan::Join(self.join_keys(join, &schema)?)
             }
             LogicalPlan::Limit(limit) => self.limit(limit)?,
             LogicalPlan::Union(union) => self.union(union)?,
+            LogicalPlan::Sort(mut sort) => {
+                sort.expr = self.sort_keys(sort.expr, &schema)?;
+                LogicalPlan::Sort(sort)
+            }
+            LogicalPlan::RecursiveQuery(query) => self.recursive(query)?,
+            LogicalPlan::Aggregate(aggregate) => return self.grouped(aggregate, &schema),
+            LogicalPlan::Distinct(distinct) => return self.distinct(distinct),
             other => other,
         };
         node.recompute_schema()
     }
 
     /// What is known of an expression's type.
-    fn arg(&mut self, expr: &Expr, schema: &DFSchema) -> DfResult<ArgType> {
+    pub(super) fn arg(&mut self, expr: &Expr, schema: &DFSchema) -> DfResult<ArgType> {
         match expr {
             Expr::Alias(Alias { expr: inner, .. }) => self.arg(inner, schema),
             Expr::Literal(ScalarValue::Utf8(_), None) | Expr::Literal(ScalarValue::Null, _) => Ok(ArgType::Unknown),
@@ -88,7 +96,7 @@ impl Resolver<'_> {
                     self.note(id, data_type);
                     Ok(known(data_type, field.data_type().clone()))
                 }
-                None => Ok(self.noted(id).map_or(ArgType::Unknown, |t| known(t, super::types::arrow_type(t)))),
+                None => Ok(self.noted(id).map_or(ArgType::Unknown, |t| known(t, arrow_type(t)))),
             },
             Expr::Literal(scalar, metadata) => {
                 let mut field = Field::new("", scalar.data_type(), true);
@@ -96,8 +104,7 @@ impl Resolver<'_> {
                     field = metadata.add_to_field(field);
                 }
                 let data_type = data_type_of(&field).map_err(into_datafusion)?;
-                let constant = Some(scalar.clone());
-                Ok(ArgType::Known { data_type, arrow: scalar.data_type(), digits: digits_of(&field), constant })
+                Ok(known(data_type, scalar.data_type()))
             }
             other => {
                 let (_, field) = other.to_field(schema)?;
@@ -152,6 +159,10 @@ impl Resolver<'_> {
             Expr::BinaryExpr(binary) => self.binary(binary, schema),
             Expr::InList(in_list) => self.in_list(in_list, schema),
             Expr::InSubquery(in_subquery) => self.in_subquery(in_subquery, schema),
+            Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
+                let (expr, subquery) = self.with_subquery(*expr, subquery, op, schema)?;
+                Ok(Expr::SetComparison(SetComparison::new(Box::new(expr), subquery, op, quantifier)))
+            }
             Expr::Case(case) => self.case(case, schema),
             Expr::Not(inner) => Ok(Expr::Not(Box::new(self.boolean(*inner, schema, "NOT")?))),
             Expr::IsTrue(inner) => Ok(Expr::IsTrue(Box::new(self.boolean(*inner, schema, "IS TRUE")?))),
@@ -192,7 +203,7 @@ impl Resolver<'_> {
                     .data_type()
                     .map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
                 // A text that is known to be one.
-                let metadata = std::collections::HashMap::from([(TYPE_KEY.to_owned(), "text".to_owned())]);
+                let metadata = HashMap::from([(TYPE_KEY.to_owned(), "text".to_owned())]);
                 return Ok(Expr::Literal(ScalarValue::Utf8(Some(name)), Some(metadata.into())));
             }
             if let Some(op) = comparison_operator(builtin.name) {
@@ -298,32 +309,33 @@ impl Resolver<'_> {
             );
         };
         let (left, right) = (without_blanks(left, &right_arg), without_blanks(right, &left_arg));
-        match target {
-            Compared::AsIs => Ok((left, right)),
-            Compared::As(target) => {
-                let left = self.convert(left, &left_arg, target)?;
-                let right = self.convert(right, &right_arg, target)?;
-                if target == DataType::Interval {
-                    // Arrow compares intervals part by part; SQL by their length.
-                    return Ok((self.interval_key(left)?, self.interval_key(right)?));
-                }
-                Ok((left, right))
+        let Compared::As(target) = target else { return self.keys(left, right, schema) };
+        // A constant beside a numeric of fixed scale has a fixed scale too, so that it can narrow the keys to look at.
+        let beside = |arg: &ArgType, other: &ArgType| match other {
+            ArgType::Known { arrow: fixed @ ArrowType::Decimal128(..), .. } if *arg == ArgType::Unknown => {
+                fixed.clone()
             }
-        }
-    }
-
-    fn interval_key(&mut self, expr: Expr) -> DfResult<Expr> {
-        let Some(key) = builtin("\u{1}interval_key") else { return fail(Error::internal("no key of intervals")) };
-        let udf = Call::udf(Callee::Builtin(key), self.facts);
-        let Some(call) = unresolved(&udf) else { return Ok(expr) };
-        let types = [known(DataType::Interval, super::types::arrow_type(DataType::Interval))];
-        let resolution = call.resolve(&types).map_err(into_datafusion)?;
-        Ok(Arc::new(call.resolved(resolution)).call(vec![expr]))
+            _ => param_arrow(arg, target),
+        };
+        let (left_form, right_form) = (beside(&left_arg, &right_arg), beside(&right_arg, &left_arg));
+        let left = self.convert_to(left, &left_arg, target, &left_form)?;
+        let right = self.convert_to(right, &right_arg, target, &right_form)?;
+        self.keys(left, right, schema)
     }
 
     fn in_list(&mut self, in_list: InList, schema: &DFSchema) -> DfResult<Expr> {
         let InList { expr, list, negated } = in_list;
         // Each item is compared with `=`: where all agree on a type they are converted to it, else one by one.
+        if list.iter().any(|item| !matches!(item, Expr::Literal(..) | Expr::Placeholder(_))) {
+            // DataFusion's list wants constants; it answers wrongly where an item is a CASE, for one.
+            let equal = |item| {
+                let (left, right) = self.comparison((*expr).clone(), Operator::Eq, item, schema)?;
+                Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), Operator::Eq, Box::new(right))))
+            };
+            let any = list.into_iter().map(equal).collect::<DfResult<Vec<_>>>()?.into_iter().reduce(Expr::or);
+            let any = any.unwrap_or_else(|| Expr::Literal(ScalarValue::Boolean(Some(false)), None));
+            return Ok(if negated { Expr::Not(Box::new(any)) } else { any });
+        }
         let first = self.arg(&expr, schema)?;
         let args = list.iter().map(|item| self.arg(item, schema)).collect::<DfResult<Vec<_>>>()?;
         let all: Vec<ArgType> = std::iter::once(first.clone()).chain(args.iter().cloned()).collect();
@@ -335,10 +347,10 @@ impl Resolver<'_> {
             }
         }
         let target = common_of(&all, "IN").map_err(into_datafusion)?;
-        let param = common_arrow(&all, target);
+        let param = compared_arrow(&all, target);
         let mut converted = |expr: Expr, from: &ArgType| {
             let expr = self.convert_to(expr, from, target, &param)?;
-            if target == DataType::Interval { self.interval_key(expr) } else { Ok(expr) }
+            self.own_key(expr, schema)
         };
         let expr = converted(*expr, &first)?;
         let list =
@@ -348,6 +360,23 @@ impl Resolver<'_> {
 
     fn in_subquery(&mut self, in_subquery: InSubquery, schema: &DFSchema) -> DfResult<Expr> {
         let InSubquery { expr, subquery, negated } = in_subquery;
+        if negated && !subquery.outer_ref_columns.is_empty() {
+            // DataFusion looks for a NULL among the rows of all outer rows together.
+            let hint = "NOT EXISTS says the same where the subquery's column is never NULL.";
+            return fail(Error::unsupported("NOT IN with a subquery that names columns of the outer query").hint(hint));
+        }
+        let (expr, subquery) = self.with_subquery(*expr, subquery, Operator::Eq, schema)?;
+        Ok(Expr::InSubquery(InSubquery { expr: Box::new(expr), subquery, negated }))
+    }
+
+    /// A comparison with the values of a subquery.
+    fn with_subquery(
+        &mut self,
+        expr: Expr,
+        subquery: Subquery,
+        op: Operator,
+        schema: &DFSchema,
+    ) -> DfResult<(Expr, Subquery)> {
         let left = self.arg(&expr, schema)?;
         let output = subquery.subquery.schema();
         if output.fields().len() != 1 {
@@ -364,13 +393,14 @@ impl Resolver<'_> {
                     |arg: &ArgType| arg.data_type().map_or("unknown".to_owned(), |t| t.without_modifiers().sql_name());
                 return fail(Error::new(
                     SqlState::UNDEFINED_FUNCTION,
-                    format!("operator does not exist: {} = {}", shown(&left), shown(&right)),
+                    format!("operator does not exist: {} {} {}", shown(&left), operator_name(op), shown(&right)),
                 ));
             }
-            (_, ArgType::Unknown, Some(target)) => self.convert(*expr, &left, target)?,
-            _ => *expr,
+            (_, ArgType::Unknown, Some(target)) => self.convert(expr, &left, target)?,
+            _ => expr,
         };
-        Ok(Expr::InSubquery(InSubquery { expr: Box::new(expr), subquery, negated }))
+        let left = self.arg(&expr, schema)?;
+        self.subquery_keys(expr, &left, subquery)
     }
 
     fn case(&mut self, case: Case, schema: &DFSchema) -> DfResult<Expr> {
@@ -394,7 +424,12 @@ impl Resolver<'_> {
         if let Some(filter) = aggregate.params.filter.take() {
             aggregate.params.filter = Some(Box::new(self.boolean(*filter, schema, "FILTER")?));
         }
-        aggregate.params.args = self.aggregated(aggregate.func.name(), aggregate.params.args, schema)?;
+        let params = &mut aggregate.params;
+        let args = self.aggregated(aggregate.func.name(), std::mem::take(&mut params.args), schema)?;
+        // Only how many different ones there are is asked, not which.
+        let counted = params.distinct && aggregate.func.name() == "count";
+        params.args = if counted { self.own_keys(args, schema)? } else { args };
+        params.order_by = self.sort_keys(std::mem::take(&mut params.order_by), schema)?;
         Ok(Expr::AggregateFunction(aggregate))
     }
 
@@ -405,6 +440,8 @@ impl Resolver<'_> {
         if let WindowFunctionDefinition::AggregateUDF(udaf) = &window.fun {
             window.params.args = self.aggregated(udaf.name(), window.params.args, schema)?;
         }
+        window.params.partition_by = self.own_keys(window.params.partition_by, schema)?;
+        window.params.order_by = self.sort_keys(window.params.order_by, schema)?;
         Ok(Expr::WindowFunction(Box::new(window)))
     }
 
@@ -432,7 +469,13 @@ impl Resolver<'_> {
         for (arg, from) in args.into_iter().zip(&types) {
             // A literal or parameter without a type is text in the aggregates that take any.
             let text = *from == ArgType::Unknown && matches!(arg, Expr::Placeholder(_));
-            out.push(if text { self.convert(arg, from, DataType::Text)? } else { arg });
+            let keeps = matches!(name, "count" | "sum" | "avg" | "min" | "max" | "grouping" | "first_value" | SINGLE);
+            out.push(match (text, has_key(from) && !keeps) {
+                (true, _) => self.convert(arg, from, DataType::Text)?,
+                // The others are DataFusion's own, which knows no numerics with a scale of their own.
+                (_, true) => self.convert(arg, from, DataType::Float8)?,
+                _ => arg,
+            });
         }
         Ok(out)
     }
@@ -485,7 +528,59 @@ impl Resolver<'_> {
         for (input, types) in inputs.into_iter().zip(&columns) {
             converted.push(Arc::new(self.convert_output(Arc::unwrap_or_clone(input), types, &targets)?));
         }
-        Ok(LogicalPlan::Union(Union { inputs: converted, schema }))
+        // The names are the first input's, the types those that were agreed on.
+        let types = converted.first().map(|first| Arc::clone(first.schema()));
+        let fields = schema.iter().zip(types.iter().flat_map(|types| types.fields().iter()));
+        let fields = fields.map(|((relation, named), typed)| {
+            (relation.cloned(), Arc::new(typed.as_ref().clone().with_name(named.name()).with_nullable(true)))
+        });
+        let schema = DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())?;
+        Ok(LogicalPlan::Union(Union { inputs: converted, schema: Arc::new(schema) }))
+    }
+
+    /// Both terms of a recursive query must give the same types: DataFusion would convert the rows of the second to the
+    /// types of the first, and so never end.
+    fn recursive(&mut self, query: RecursiveQuery) -> DfResult<LogicalPlan> {
+        let RecursiveQuery { name, static_term, recursive_term, is_distinct, .. } = query;
+        if let LogicalPlan::Projection(projection) = recursive_term.as_ref() {
+            let schema = merge_schema(&recursive_term.inputs());
+            for (number, (expr, first)) in projection.expr.iter().zip(static_term.schema().fields()).enumerate() {
+                // The user's casts are calls of ours: a plain one is DataFusion's.
+                let Expr::Cast(Cast { expr: found, .. }) = expr.clone().unalias() else { continue };
+                let (Some(first), Some(found)) =
+                    (known_field(first)?.data_type(), self.arg(&found, &schema)?.data_type())
+                else {
+                    continue;
+                };
+                return fail(
+                    Error::new(
+                        SqlState::DATATYPE_MISMATCH,
+                        format!(
+                            "recursive query \"{name}\" column {} has type {first} in non-recursive term but type {found} \
+                             overall",
+                            number + 1
+                        ),
+                    )
+                    .hint("Cast the output of the non-recursive term to the correct type."),
+                );
+            }
+        }
+        // Where a column comes from is no part of what the terms must agree on, but DataFusion takes it for that.
+        let plain = |term: Arc<LogicalPlan>| -> DfResult<Arc<LogicalPlan>> {
+            let fields: Vec<_> = term.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();
+            let columns = fields.into_iter().map(|(relation, field)| {
+                let code = field.metadata().get(TYPE_KEY).cloned().unwrap_or_default();
+                let metadata = HashMap::from([(TYPE_KEY.to_owned(), code), (ORIGIN_KEY.to_owned(), String::new())]);
+                Expr::Column(Column::new(relation.clone(), field.name())).alias_qualified_with_metadata(
+                    relation,
+                    field.name(),
+                    Some(metadata.into()),
+                )
+            });
+            Ok(Arc::new(LogicalPlanBuilder::from(Arc::unwrap_or_clone(term)).project(columns)?.build()?))
+        };
+        let (first, next) = (plain(static_term)?, plain(recursive_term)?);
+        Ok(LogicalPlan::RecursiveQuery(RecursiveQuery::try_new(name, first, next, is_distinct)?))
     }
 
     /// The type of an input's column; that of a literal without a type is unknown.
@@ -535,12 +630,12 @@ impl Resolver<'_> {
 }
 
 fn known(data_type: DataType, arrow: ArrowType) -> ArgType {
-    ArgType::Known { data_type, arrow, digits: Digits::All, constant: None }
+    ArgType::Known { data_type, arrow }
 }
 
-fn known_field(field: &Field) -> DfResult<ArgType> {
+pub(super) fn known_field(field: &Field) -> DfResult<ArgType> {
     let data_type = data_type_of(field).map_err(into_datafusion)?;
-    Ok(ArgType::Known { data_type, arrow: field.data_type().clone(), digits: digits_of(field), constant: None })
+    Ok(known(data_type, field.data_type().clone()))
 }
 
 /// A literal compared with a `char(n)` loses its trailing blanks, as the stored values did.
@@ -566,17 +661,25 @@ fn common_of(args: &[ArgType], place: &str) -> Result<DataType> {
     common_type(&types).map_err(|error| Error { message: format!("{place} {}", error.message), ..error })
 }
 
-/// The Arrow type for values of one DriftDB type: of numerics the one with the most digits after the point.
+/// The Arrow type for values of one DriftDB type. Numerics of one fixed scale keep it.
 fn common_arrow(args: &[ArgType], target: DataType) -> ArrowType {
-    match target {
-        DataType::Numeric(None) => {
-            let scales = args.iter().filter_map(|arg| match param_arrow(arg, target) {
-                ArrowType::Decimal128(_, scale) if *arg != ArgType::Unknown => Some(scale),
-                _ => None,
-            });
-            ArrowType::Decimal128(38, scales.max().unwrap_or(super::types::NUMERIC_SCALE))
-        }
-        other => super::types::arrow_type(other),
+    let mut forms = args.iter().map(|arg| param_arrow(arg, target));
+    match (target, forms.next()) {
+        (DataType::Numeric(None), Some(first)) if forms.all(|form| form == first) => first,
+        (other, _) => arrow_type(other),
+    }
+}
+
+/// The Arrow type in which values are compared with each other: of numerics of fixed scales the one with the most digits
+/// after the point.
+fn compared_arrow(args: &[ArgType], target: DataType) -> ArrowType {
+    let scale = |arg: &ArgType| match param_arrow(arg, target) {
+        ArrowType::Decimal128(_, scale) => Some(scale),
+        _ => None,
+    };
+    match (target, args.iter().map(scale).collect::<Option<Vec<i8>>>().and_then(|scales| scales.into_iter().max())) {
+        (DataType::Numeric(None), Some(scale)) => ArrowType::Decimal128(38, scale),
+        (other, _) => arrow_type(other),
     }
 }
 

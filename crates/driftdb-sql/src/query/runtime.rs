@@ -15,6 +15,7 @@ use driftdb_types::{Error, Result};
 use super::append::AppendUnions;
 use super::errors::from_datafusion;
 use super::scan::Execution;
+use super::watch::WatchJoins;
 use crate::database::SqlOptions;
 use crate::read::QueryContext;
 
@@ -23,7 +24,7 @@ pub(crate) struct QueryRuntime {
     state: SessionState,
     /// The rules that a plan with its parameters put in is run through again: they fold the constants and push them down.
     pub(super) bound_optimizer: Optimizer,
-    tasks: tokio::runtime::Runtime,
+    tasks: Tasks,
     pub(super) batch_rows: usize,
 }
 
@@ -49,6 +50,8 @@ impl QueryRuntime {
             .map_err(from_datafusion)?;
         let mut physical_rules = PhysicalOptimizer::new().rules;
         physical_rules.insert(0, Arc::new(AppendUnions));
+        // Last, so that no other rule misses a join it looks for.
+        physical_rules.push(Arc::new(WatchJoins));
         let state = SessionStateBuilder::new()
             .with_config(config(options.memory_limit_bytes))
             .with_runtime_env(environment)
@@ -62,6 +65,7 @@ impl QueryRuntime {
             .thread_name("driftdb-query")
             .build()
             .map_err(|error| Error::internal(format!("the query threads could not be started: {error}")))?;
+        let tasks = Tasks { handle: tasks.handle().clone(), runtime: Some(tasks) };
         Ok(QueryRuntime { state, bound_optimizer: optimizer(), tasks, batch_rows: options.batch_rows.max(1) })
     }
 
@@ -79,7 +83,24 @@ impl QueryRuntime {
 
     /// Inside of this guard DataFusion finds the threads for its tasks.
     pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
-        self.tasks.enter()
+        self.tasks.handle.enter()
+    }
+}
+
+/// The threads of DataFusion's own tasks.
+struct Tasks {
+    handle: tokio::runtime::Handle,
+    /// There until the drop.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Tasks {
+    /// A runtime that is simply dropped waits for its threads, and panics when that is inside of another runtime, where a
+    /// program that embeds the database may well be.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -37,7 +37,7 @@ const CANCEL_ROWS: usize = 1024;
 /// The context of one execution, in DataFusion's session configuration.
 pub(super) struct Execution(pub(super) QueryContext);
 
-fn execution(context: &TaskContext) -> DfResult<Arc<Execution>> {
+pub(super) fn execution(context: &TaskContext) -> DfResult<Arc<Execution>> {
     context
         .session_config()
         .get_extension::<Execution>()

@@ -8,7 +8,8 @@ use datafusion::catalog::Session;
 use datafusion::common::Result as DfResult;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{TableProvider, TableType};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, TimeZone, Value};
 
@@ -16,23 +17,48 @@ use super::functions::{add_interval, add_interval_tz};
 use super::planner::{Planner, table_now};
 use super::provider::StoreTable;
 use super::scan::{RowsExec, ValueRows};
-use super::types::field;
+use super::resolve::resolve;
+use super::types::{data_type_of, field};
 
 /// The table that a function in FROM gives.
 pub(super) fn table_function(planner: &Planner<'_>, name: &str, args: Vec<Expr>) -> Result<Arc<dyn TableProvider>> {
-    let values = args.into_iter().map(|arg| constant(planner, arg)).collect::<Result<Vec<_>>>()?;
+    let args = args.into_iter().map(|arg| constant(planner, arg)).collect::<Result<Vec<_>>>()?;
     match name {
-        "generate_series" => Ok(Arc::new(Series::new(&values, planner.ctx.settings.time_zone())?)),
-        "driftdb.history" => match values.as_slice() {
-            [Some(Value::Text(table))] => Ok(Arc::new(StoreTable::history(table_now(planner.ctx, table)?))),
+        "generate_series" => Ok(Arc::new(Series::new(&args, planner.ctx.settings.time_zone())?)),
+        "driftdb.history" => match args.as_slice() {
+            [Arg::Is(Value::Text(table))] => Ok(Arc::new(StoreTable::history(table_now(planner.ctx, table)?))),
             _ => Err(Error::new(SqlState::UNDEFINED_FUNCTION, "driftdb.history takes the name of a table")),
         },
         other => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {other} does not exist in FROM"))),
     }
 }
 
-/// A constant argument; `None` while it is a parameter without a value.
-fn constant(planner: &Planner<'_>, arg: Expr) -> Result<Option<Value>> {
+/// What is known of an argument.
+#[derive(Debug)]
+enum Arg {
+    Is(Value),
+    /// A parameter is in it, which has no value yet; the type where that can be told.
+    Later(Option<DataType>),
+}
+
+impl Arg {
+    fn value(&self) -> Option<&Value> {
+        match self {
+            Arg::Is(value) => Some(value),
+            Arg::Later(_) => None,
+        }
+    }
+
+    fn data_type(&self) -> Option<DataType> {
+        match self {
+            Arg::Is(value) => value.data_type(),
+            Arg::Later(data_type) => *data_type,
+        }
+    }
+}
+
+/// A constant argument.
+fn constant(planner: &Planner<'_>, arg: Expr) -> Result<Arg> {
     let mut has_parameter = false;
     let mut has_column = false;
     arg.apply(|part| {
@@ -46,11 +72,28 @@ fn constant(planner: &Planner<'_>, arg: Expr) -> Result<Option<Value>> {
     }
     if has_parameter {
         planner.per_execution.set(true);
-        if planner.params.is_none() {
-            return Ok(None);
+        match (&arg, planner.params) {
+            (Expr::Placeholder(_), None) => return Ok(Arg::Later(None)),
+            (_, None) => return later(planner, arg),
+            (Expr::Placeholder(Placeholder { id, .. }), Some(params)) => {
+                let number = id.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+                let value = number.and_then(|number| params.get(number.checked_sub(1)?));
+                if let Some(value) = value {
+                    return Ok(Arg::Is(value.clone()));
+                }
+            }
+            _ => {}
         }
     }
-    super::constant_of(planner, arg).map(Some)
+    super::constant_of(planner, arg).map(Arg::Is)
+}
+
+/// The type of an argument around a parameter, of which only its own cast tells the type.
+fn later(planner: &Planner<'_>, arg: Expr) -> Result<Arg> {
+    let mut types = vec![None; planner.rewritten.placeholders];
+    let one = LogicalPlanBuilder::empty(true).project(vec![arg.alias("value")]).and_then(LogicalPlanBuilder::build);
+    let plan = resolve(one.map_err(super::errors::from_datafusion)?, planner.facts, &mut types)?;
+    data_type_of(plan.schema().field(0)).map(|data_type| Arg::Later(Some(data_type)))
 }
 
 /// What a series counts in.
@@ -72,7 +115,7 @@ struct Series {
 }
 
 impl Series {
-    fn new(args: &[Option<Value>], zone: &TimeZone) -> Result<Series> {
+    fn new(args: &[Arg], zone: &TimeZone) -> Result<Series> {
         let steps = Series::steps(args, zone)?;
         let data_type = match &steps {
             Steps::Int4(..) => DataType::Int4,
@@ -85,24 +128,24 @@ impl Series {
         Ok(Series { steps, schema: Arc::new(Schema::new(vec![field("generate_series", data_type, true)])) })
     }
 
-    fn steps(args: &[Option<Value>], zone: &TimeZone) -> Result<Steps> {
+    fn steps(args: &[Arg], zone: &TimeZone) -> Result<Steps> {
         if !(2..=3).contains(&args.len()) {
             return Err(mismatch());
         }
-        let known: Vec<&Value> = args.iter().flatten().collect();
+        let known: Vec<&Value> = args.iter().filter_map(Arg::value).collect();
+        let typed = |wanted: fn(DataType) -> bool| args.iter().filter_map(Arg::data_type).any(wanted);
         let of = |data_type: DataType| {
             known.iter().map(|value| (*value).clone().cast(data_type, zone)).collect::<Result<Vec<Value>>>()
         };
-        let times =
-            known.iter().any(|value| matches!(value, Value::Timestamp(_) | Value::TimestampTz(_) | Value::Date(_)));
-        let with_zone = known.iter().any(|value| matches!(value, Value::TimestampTz(_) | Value::Date(_)));
+        let times = typed(|t| matches!(t, DataType::Timestamp | DataType::TimestampTz | DataType::Date));
+        let with_zone = typed(|t| matches!(t, DataType::TimestampTz | DataType::Date));
         let data_type = if times && with_zone {
             DataType::TimestampTz
         } else if times {
             DataType::Timestamp
-        } else if known.iter().any(|value| matches!(value, Value::Numeric(_))) {
+        } else if typed(|t| matches!(t, DataType::Numeric(_))) {
             DataType::Numeric(None)
-        } else if known.iter().any(|value| matches!(value, Value::Int8(_))) {
+        } else if typed(|t| t == DataType::Int8) {
             DataType::Int8
         } else {
             DataType::Int4

@@ -3,8 +3,8 @@
 //! | DriftDB | Arrow |
 //! |---|---|
 //! | boolean, int2/4/8, float4/8 | Boolean, Int16/32/64, Float32/64 |
-//! | numeric(p,s) | Decimal128(p,s) |
-//! | numeric | Decimal128(38,10): inside a plan such a number has at most 28 digits before the point and 10 after it |
+//! | numeric(p,s), as a column has it | Decimal128(p,s) |
+//! | any other numeric | FixedSizeBinary(17): its scale in one byte, then its digits as a big-endian number |
 //! | text, varchar, char, json, jsonb | Utf8 |
 //! | bytea | Binary |
 //! | date, time, timestamp, timestamptz | Date32, Time64(µs), Timestamp(µs), Timestamp(µs, UTC) |
@@ -13,21 +13,26 @@
 //!
 //! What Arrow's type alone does not say (`varchar(10)`, `jsonb`, an unconstrained numeric) travels in the field's
 //! metadata, which DataFusion carries along with a column. An expression that makes a new value loses it and has the
-//! plain type, which is also what PostgreSQL says of it. A numeric without a declared scale is shown without trailing zeros.
+//! plain type, which is also what PostgreSQL says of it.
+//!
+//! Each value of an unconstrained numeric has a scale of its own (`1.0` and `1.00` are equal, and shown as they are), which
+//! no decimal type of Arrow's allows. Its bytes mean nothing to DataFusion: where such numbers are compared, sorted or
+//! grouped, the resolver takes their *key*, a Decimal256(76,38), which holds the value of every numeric there is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder,
-    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, NullArray,
-    RecordBatch, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
+    IntervalMonthDayNanoBuilder, NullArray, RecordBatch, StringBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::datatypes as arrow_types;
 use datafusion::arrow::datatypes::{
-    DataType as ArrowType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType as ArrowType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type, i256,
 };
 use datafusion::common::ScalarValue;
 use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, Value};
@@ -36,10 +41,14 @@ use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, Value}
 pub(crate) const TYPE_KEY: &str = "driftdb.type";
 /// Where a plain column comes from: `table oid,column number`.
 pub(crate) const ORIGIN_KEY: &str = "driftdb.origin";
-/// The scale of an unconstrained numeric inside a plan.
-pub(crate) const NUMERIC_SCALE: i8 = 10;
-/// The precision of an unconstrained numeric inside a plan.
-pub(crate) const NUMERIC_PRECISION: u8 = 38;
+/// Bytes of an unconstrained numeric.
+const NUMERIC_BYTES: i32 = 17;
+/// The type of an unconstrained numeric.
+pub(crate) const NUMERIC: ArrowType = ArrowType::FixedSizeBinary(NUMERIC_BYTES);
+/// Digits after the point in the key of a numeric.
+const KEY_SCALE: i8 = 38;
+/// The type of the key of a numeric.
+pub(crate) const NUMERIC_KEY: ArrowType = ArrowType::Decimal256(76, KEY_SCALE);
 /// The time zone every Arrow timestamptz carries.
 const UTC: &str = "UTC";
 
@@ -55,7 +64,7 @@ pub(crate) fn arrow_type(data_type: DataType) -> ArrowType {
         DataType::Numeric(Some((precision, scale))) => {
             ArrowType::Decimal128(precision.max(1), i8::try_from(scale).unwrap_or(i8::MAX))
         }
-        DataType::Numeric(None) => ArrowType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE),
+        DataType::Numeric(None) => NUMERIC,
         DataType::Text | DataType::Varchar(_) | DataType::Char(_) | DataType::Json | DataType::Jsonb => ArrowType::Utf8,
         DataType::Bytea => ArrowType::Binary,
         DataType::Date => ArrowType::Date32,
@@ -79,7 +88,7 @@ pub(crate) fn field(name: &str, data_type: DataType, nullable: bool) -> Field {
 /// What the field's metadata must say beside Arrow's type.
 fn metadata_code(data_type: DataType) -> Option<String> {
     match data_type {
-        DataType::Varchar(_) | DataType::Char(_) | DataType::Json | DataType::Jsonb | DataType::Numeric(_) => {
+        DataType::Varchar(_) | DataType::Char(_) | DataType::Json | DataType::Jsonb | DataType::Numeric(Some(_)) => {
             Some(type_code(data_type))
         }
         _ => None,
@@ -134,15 +143,11 @@ pub(crate) fn type_from_code(code: &str) -> Option<DataType> {
 pub(crate) fn data_type_of(field: &Field) -> Result<DataType> {
     if let Some(data_type) = field.metadata().get(TYPE_KEY).and_then(|code| type_from_code(code)) {
         // The metadata of a column whose values were converted since says nothing of them.
-        if arrow_type(data_type) == *field.data_type() || is_decimal_pair(data_type, field.data_type()) {
+        if arrow_type(data_type) == *field.data_type() {
             return Ok(data_type);
         }
     }
     plain_type(field.data_type())
-}
-
-fn is_decimal_pair(data_type: DataType, arrow: &ArrowType) -> bool {
-    data_type == DataType::Numeric(None) && matches!(arrow, ArrowType::Decimal128(..))
 }
 
 /// The DriftDB type of values of an Arrow type about which nothing else is known.
@@ -154,9 +159,7 @@ pub(crate) fn plain_type(arrow: &ArrowType) -> Result<DataType> {
         ArrowType::Int64 | ArrowType::UInt32 | ArrowType::UInt64 => DataType::Int8,
         ArrowType::Float16 | ArrowType::Float32 => DataType::Float4,
         ArrowType::Float64 => DataType::Float8,
-        ArrowType::Decimal32(..) | ArrowType::Decimal64(..) | ArrowType::Decimal128(..) | ArrowType::Decimal256(..) => {
-            DataType::Numeric(None)
-        }
+        ArrowType::Decimal128(..) | ArrowType::Decimal256(..) | &NUMERIC => DataType::Numeric(None),
         ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View | ArrowType::Null => DataType::Text,
         ArrowType::Binary | ArrowType::LargeBinary | ArrowType::BinaryView => DataType::Bytea,
         ArrowType::Date32 | ArrowType::Date64 => DataType::Date,
@@ -170,32 +173,6 @@ pub(crate) fn plain_type(arrow: &ArrowType) -> Result<DataType> {
         }
         other => return Err(Error::unsupported(format!("a value of type {other}"))),
     })
-}
-
-/// The code, in place of a type's, of a numeric that a division gave.
-pub(crate) const QUOTIENT_CODE: &str = "quotient";
-
-/// With how many digits after the point a numeric is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Digits {
-    /// As many as its Arrow type has.
-    All,
-    /// Without trailing zeros: what its own scale was is not known.
-    Trimmed,
-    /// As many as PostgreSQL gives a quotient: 16, and four fewer for each four digits before the point above four.
-    Quotient,
-}
-
-/// How a numeric of this field is shown.
-pub(crate) fn digits_of(field: &Field) -> Digits {
-    match field.metadata().get(TYPE_KEY).map(String::as_str) {
-        Some(QUOTIENT_CODE) => Digits::Quotient,
-        Some("numeric") => Digits::Trimmed,
-        Some(_) => Digits::All,
-        // Functions of DataFusion drop the metadata; the scale gives an unconstrained numeric away.
-        None if matches!(field.data_type(), ArrowType::Decimal128(_, NUMERIC_SCALE)) => Digits::Trimmed,
-        None => Digits::All,
-    }
 }
 
 /// A value as a DataFusion literal of exactly `data_type`.
@@ -213,20 +190,6 @@ pub(crate) fn value_of_scalar(scalar: &ScalarValue) -> Result<Value> {
     values.pop().ok_or_else(|| Error::internal("a scalar without a value"))
 }
 
-/// Rounds or extends an unscaled decimal to another scale, half away from zero; `None` past 38 digits.
-pub(crate) fn rescale_decimal(unscaled: i128, from: i8, to: i8) -> Option<i128> {
-    let difference = i32::from(to) - i32::from(from);
-    if difference >= 0 {
-        unscaled.checked_mul(10_i128.checked_pow(u32::try_from(difference).ok()?)?)
-    } else {
-        let Some(divisor) = 10_i128.checked_pow(u32::try_from(-difference).ok()?) else { return Some(0) };
-        let quotient = unscaled.checked_div(divisor)?;
-        let rest = unscaled.checked_rem(divisor)?;
-        let up = rest.unsigned_abs().saturating_mul(2) >= divisor.unsigned_abs();
-        quotient.checked_add(if up { unscaled.signum() } else { 0 })
-    }
-}
-
 /// Builds one Arrow column from values of one DriftDB type.
 pub(crate) enum ColumnBuilder {
     Null(usize),
@@ -236,7 +199,11 @@ pub(crate) enum ColumnBuilder {
     Int8(Int64Builder),
     Float4(Float32Builder),
     Float8(Float64Builder),
-    Numeric(Decimal128Builder, u8, i8),
+    /// Of declared precision and scale.
+    Decimal(Decimal128Builder, u8, i8),
+    /// Each with a scale of its own.
+    Numeric(FixedSizeBinaryBuilder),
+    NumericKey(Decimal256Builder),
     Text(StringBuilder),
     Bytea(BinaryBuilder),
     Date(Date32Builder),
@@ -262,7 +229,10 @@ impl ColumnBuilder {
             ArrowType::Int64 => ColumnBuilder::Int8(Int64Builder::with_capacity(rows)),
             ArrowType::Float32 => ColumnBuilder::Float4(Float32Builder::with_capacity(rows)),
             ArrowType::Float64 => ColumnBuilder::Float8(Float64Builder::with_capacity(rows)),
-            ArrowType::Decimal128(precision, scale) => ColumnBuilder::Numeric(
+            ArrowType::Decimal256(..) => {
+                ColumnBuilder::NumericKey(Decimal256Builder::with_capacity(rows).with_data_type(NUMERIC_KEY))
+            }
+            ArrowType::Decimal128(precision, scale) => ColumnBuilder::Decimal(
                 Decimal128Builder::with_capacity(rows).with_data_type(arrow.clone()),
                 *precision,
                 *scale,
@@ -276,6 +246,7 @@ impl ColumnBuilder {
                 ColumnBuilder::TimestampTz(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(UTC))
             }
             ArrowType::Interval(_) => ColumnBuilder::Interval(IntervalMonthDayNanoBuilder::with_capacity(rows)),
+            &NUMERIC => ColumnBuilder::Numeric(FixedSizeBinaryBuilder::with_capacity(rows, NUMERIC_BYTES)),
             ArrowType::FixedSizeBinary(_) => ColumnBuilder::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
             _ => ColumnBuilder::Null(0),
         }
@@ -290,11 +261,20 @@ impl ColumnBuilder {
             (ColumnBuilder::Int2(column), Value::Int2(v)) => column.append_value(*v),
             (ColumnBuilder::Int4(column), Value::Int4(v)) => column.append_value(*v),
             (ColumnBuilder::Int8(column), Value::Int8(v)) => column.append_value(*v),
-            (ColumnBuilder::Float4(column), Value::Float4(v)) => column.append_value(*v),
-            (ColumnBuilder::Float8(column), Value::Float8(v)) => column.append_value(*v),
-            (ColumnBuilder::Numeric(column, precision, scale), Value::Numeric(v)) => {
+            (ColumnBuilder::Float4(column), Value::Float4(v)) => {
+                column.append_value(if v.is_nan() { f32::NAN } else { *v })
+            }
+            // There is one NaN; what the processor gives for inf - inf has another sign, which would count.
+            (ColumnBuilder::Float8(column), Value::Float8(v)) => {
+                column.append_value(if v.is_nan() { f64::NAN } else { *v })
+            }
+            (ColumnBuilder::Decimal(column, precision, scale), Value::Numeric(v)) => {
                 column.append_value(decimal_within(*v, *precision, *scale)?);
             }
+            (ColumnBuilder::Numeric(column), Value::Numeric(v)) => column
+                .append_value(numeric_bytes(*v))
+                .map_err(|error| Error::internal(format!("a numeric does not fit its column: {error}")))?,
+            (ColumnBuilder::NumericKey(column), Value::Numeric(v)) => column.append_value(numeric_key(*v)?),
             (ColumnBuilder::Text(column), Value::Text(v) | Value::Json(v) | Value::Jsonb(v)) => column.append_value(v),
             (ColumnBuilder::Bytea(column), Value::Bytea(v)) => column.append_value(v),
             (ColumnBuilder::Date(column), Value::Date(v)) => column.append_value(*v),
@@ -321,14 +301,15 @@ impl ColumnBuilder {
             ColumnBuilder::Int8(column) => column.append_null(),
             ColumnBuilder::Float4(column) => column.append_null(),
             ColumnBuilder::Float8(column) => column.append_null(),
-            ColumnBuilder::Numeric(column, ..) => column.append_null(),
+            ColumnBuilder::Decimal(column, ..) => column.append_null(),
+            ColumnBuilder::Numeric(column) | ColumnBuilder::Uuid(column) => column.append_null(),
+            ColumnBuilder::NumericKey(column) => column.append_null(),
             ColumnBuilder::Text(column) => column.append_null(),
             ColumnBuilder::Bytea(column) => column.append_null(),
             ColumnBuilder::Date(column) => column.append_null(),
             ColumnBuilder::Time(column) => column.append_null(),
             ColumnBuilder::Timestamp(column) | ColumnBuilder::TimestampTz(column) => column.append_null(),
             ColumnBuilder::Interval(column) => column.append_null(),
-            ColumnBuilder::Uuid(column) => column.append_null(),
         }
     }
 
@@ -342,31 +323,48 @@ impl ColumnBuilder {
             ColumnBuilder::Int8(column) => Arc::new(column.finish()),
             ColumnBuilder::Float4(column) => Arc::new(column.finish()),
             ColumnBuilder::Float8(column) => Arc::new(column.finish()),
-            ColumnBuilder::Numeric(column, ..) => Arc::new(column.finish()),
+            ColumnBuilder::Decimal(column, ..) => Arc::new(column.finish()),
+            ColumnBuilder::Numeric(column) | ColumnBuilder::Uuid(column) => Arc::new(column.finish()),
+            ColumnBuilder::NumericKey(column) => Arc::new(column.finish()),
             ColumnBuilder::Text(column) => Arc::new(column.finish()),
             ColumnBuilder::Bytea(column) => Arc::new(column.finish()),
             ColumnBuilder::Date(column) => Arc::new(column.finish()),
             ColumnBuilder::Time(column) => Arc::new(column.finish()),
             ColumnBuilder::Timestamp(column) | ColumnBuilder::TimestampTz(column) => Arc::new(column.finish()),
             ColumnBuilder::Interval(column) => Arc::new(column.finish()),
-            ColumnBuilder::Uuid(column) => Arc::new(column.finish()),
         })
     }
 }
 
 fn decimal_within(value: Decimal, precision: u8, scale: i8) -> Result<i128> {
-    let own = i8::try_from(value.scale()).unwrap_or(i8::MAX);
-    rescale_decimal(value.unscaled(), own, scale)
-        .filter(|unscaled| {
-            10_u128.checked_pow(u32::from(precision)).is_none_or(|bound| unscaled.unsigned_abs() < bound)
-        })
-        .ok_or_else(|| {
-            Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("numeric {value} is too large for a query"))
-                .detail(format!(
-                    "Inside a query a numeric has at most {} digits before the point.",
-                    i16::from(precision) - i16::from(scale)
-                ))
-        })
+    let scale = u8::try_from(scale).map_err(|_| Error::internal("a numeric column of negative scale"))?;
+    value.constrain(precision, scale).map(Decimal::unscaled)
+}
+
+fn numeric_bytes(value: Decimal) -> [u8; 17] {
+    let mut bytes = [value.scale(); 17];
+    for (byte, digits) in bytes.iter_mut().skip(1).zip(value.unscaled().to_be_bytes()) {
+        *byte = digits;
+    }
+    bytes
+}
+
+/// The numeric in these bytes.
+pub(crate) fn numeric_from(bytes: &[u8]) -> Result<Decimal> {
+    let digits = bytes.split_first().and_then(|(scale, digits)| Some((*scale, <[u8; 16]>::try_from(digits).ok()?)));
+    match digits {
+        Some((scale, digits)) => Decimal::new(i128::from_be_bytes(digits), scale),
+        None => Err(Error::internal(format!("a numeric of {} bytes", bytes.len()))),
+    }
+}
+
+/// What numerics are compared by.
+fn numeric_key(value: Decimal) -> Result<i256> {
+    let missing = u32::from(KEY_SCALE.unsigned_abs()).saturating_sub(u32::from(value.scale()));
+    let power = 10_i128.checked_pow(missing).map(i256::from_i128);
+    power
+        .and_then(|power| i256::from_i128(value.unscaled()).checked_mul(power))
+        .ok_or_else(|| Error::internal(format!("numeric {value} has no key")))
 }
 
 fn arrow_interval(value: Interval) -> Result<IntervalMonthDayNano> {
@@ -432,10 +430,13 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
             .map_err(|_| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range"))),
         ArrowType::Float32 => primitive!(Float32Type, |v| Ok(Value::Float4(v))),
         ArrowType::Float64 => primitive!(Float64Type, |v| Ok(Value::Float8(v))),
-        ArrowType::Decimal128(_, scale) => {
-            let digits = digits_of(field);
-            primitive!(Decimal128Type, |v: i128| decimal_value(v, *scale, digits))
-        }
+        ArrowType::Decimal128(_, scale) => primitive!(Decimal128Type, |v: i128| decimal_value(v, *scale)),
+        ArrowType::Decimal256(_, scale) => primitive!(Decimal256Type, |v: i256| wide_decimal_value(v, *scale)),
+        &NUMERIC => array
+            .as_fixed_size_binary()
+            .iter()
+            .map(|v| v.map_or(Ok(Value::Null), |v| numeric_from(v).map(Value::Numeric)))
+            .collect(),
         ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => text_values(array, data_type_of(field)?),
         ArrowType::Binary => {
             Ok(array.as_binary::<i32>().iter().map(|v| v.map_or(Value::Null, |v| Value::Bytea(v.to_vec()))).collect())
@@ -476,25 +477,20 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
     }
 }
 
-fn decimal_value(unscaled: i128, scale: i8, digits: Digits) -> Result<Value> {
-    let (unscaled, scale) = match u8::try_from(scale) {
-        Ok(scale) => (unscaled, scale),
-        Err(_) => (
-            rescale_decimal(unscaled, scale, 0)
-                .ok_or_else(|| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric out of range"))?,
-            0,
-        ),
-    };
-    let decimal = Decimal::new(unscaled, scale)?;
-    Ok(Value::Numeric(match digits {
-        Digits::All => decimal,
-        Digits::Trimmed => decimal.normalized(),
-        Digits::Quotient => {
-            let whole = 10_i128.checked_pow(u32::from(scale)).and_then(|one| unscaled.checked_div(one)).unwrap_or(0);
-            let groups = u8::try_from(whole.unsigned_abs().checked_ilog10().unwrap_or(0) / 4).unwrap_or(u8::MAX);
-            decimal.rescale(scale.saturating_sub(groups.saturating_mul(4)))?
-        }
-    }))
+fn decimal_value(unscaled: i128, scale: i8) -> Result<Value> {
+    let scale = u8::try_from(scale).map_err(|_| Error::internal("a decimal of negative scale"))?;
+    Decimal::new(unscaled, scale).map(Value::Numeric)
+}
+
+/// What is left of a numeric's key: its value, without trailing zeros.
+fn wide_decimal_value(mut unscaled: i256, mut scale: i8) -> Result<Value> {
+    let ten = i256::from_i128(10);
+    while scale > 0 && unscaled.checked_rem(ten) == Some(i256::ZERO) {
+        unscaled = unscaled.checked_div(ten).unwrap_or_default();
+        scale -= 1;
+    }
+    let unscaled = unscaled.to_i128().ok_or_else(|| Error::internal(format!("a key {unscaled} of no numeric")))?;
+    decimal_value(unscaled, scale)
 }
 
 fn text_values(array: &ArrayRef, data_type: DataType) -> Result<Vec<Value>> {

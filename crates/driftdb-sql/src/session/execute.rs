@@ -47,12 +47,16 @@ impl Exec<'_> {
 
     /// What a query of this statement reads and needs.
     pub(crate) fn context(&self) -> QueryContext {
+        let snapshot = self.txn.view();
         QueryContext {
             runtime: Arc::clone(self.runtime),
             read: ReadState {
                 engine: self.engine.clone(),
                 reader: self.txn.reader(),
-                view: Arc::clone(self.txn.view()),
+                view: match self.system_time {
+                    Some(seq) => self.engine.view_as_of(snapshot, seq),
+                    None => Arc::clone(snapshot),
+                },
                 catalog: self.txn.catalog(),
                 system_time: self.system_time,
             },
@@ -206,7 +210,12 @@ impl Session {
             Kind::RollbackTo(name) => self.rollback_to(name),
             Kind::SetTransaction { modes, session } => self.set_transaction(modes, *session),
             Kind::Set { local, name, value } => self.set(*local, name, value.as_deref()),
+            Kind::Reset(name) => self.set(false, name, None).map(|_| Outcome::command("RESET")),
             Kind::ResetAll => self.reset_all(),
+            Kind::Nothing(tag) => {
+                self.ensure_transaction()?;
+                Ok(Outcome::command(*tag))
+            }
             Kind::Show(name) => self.show(name),
             Kind::ShowAll => self.show_all(),
             Kind::Discard(tag) => self.discard(tag),

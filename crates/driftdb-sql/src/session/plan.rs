@@ -137,7 +137,9 @@ pub(super) fn same_shape(left: Option<&Arc<[ResultColumn]>>, right: Option<&Arc<
 
 /// The error of a statement whose result is no longer what was described.
 pub(super) fn changed_shape() -> Error {
+    // Drivers prepare the statement anew on this, and know it by the routine.
     Error::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type")
+        .routine("RevalidateCachedQuery")
 }
 
 /// Plans a statement on the catalog of `exec`.
@@ -150,6 +152,9 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
     let mut types = types.to_vec();
     if types.len() < statement.parameters() {
         types.resize(statement.parameters(), None);
+    }
+    for (slot, told) in types.iter_mut().zip(statement.parameter_types()) {
+        *slot = slot.or(*told);
     }
     let (params, columns, plan) = match kind {
         Kind::Query(query) if query.lock.is_some() => {

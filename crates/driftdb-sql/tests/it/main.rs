@@ -24,4 +24,10 @@ macro_rules! scripts {
     )* };
 }
 
-scripts!(ddl, dml, point, query_functions, query_history, query_prepared, query_select, temporal, transactions);
+scripts!(
+    ddl, dml, functions_json, functions_numbers, functions_text, functions_time, point, query_functions, query_history,
+    query_prepared, query_select, temporal, transactions
+);
+
+// What sqlparser does not read by itself, or reads otherwise.
+scripts!(ways_of_writing);

@@ -17,9 +17,11 @@ use super::invalid;
 enum Unreadable {
     Syntax,
     OutOfRange,
+    /// Its fields are in range, but years and months are too many together.
+    TooLong,
 }
 
-use Unreadable::{OutOfRange, Syntax};
+use Unreadable::{OutOfRange, Syntax, TooLong};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
@@ -96,6 +98,14 @@ impl Parts {
             return Err(Syntax);
         }
         self.seen |= bit;
+        let years = match unit {
+            Unit::Month | Unit::Year => 1,
+            Unit::Decade => 10,
+            Unit::Century => 100,
+            Unit::Millennium => 1000,
+            _ => 0,
+        };
+        amount.whole.checked_mul(years).and_then(|count| i32::try_from(count).ok()).ok_or(OutOfRange)?;
         match unit {
             Unit::Microsecond => self.add_micros(amount, 1),
             Unit::Millisecond => self.add_micros(amount, 1000),
@@ -168,7 +178,7 @@ impl Parts {
     fn finish(self, ago: bool) -> Result<Interval, Unreadable> {
         let sign = if ago { -1 } else { 1 };
         Ok(Interval {
-            months: i32::try_from(self.months * sign).map_err(|_| OutOfRange)?,
+            months: i32::try_from(self.months * sign).map_err(|_| TooLong)?,
             days: i32::try_from(self.days * sign).map_err(|_| OutOfRange)?,
             micros: self.micros.checked_mul(sign).ok_or(OutOfRange)?,
         })
@@ -184,6 +194,7 @@ pub(super) fn parse_interval(text: &str) -> Result<Interval> {
     };
     read.map_err(|unreadable| match unreadable {
         Syntax => invalid(DataType::Interval, text),
+        TooLong => Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range"),
         OutOfRange => {
             Error::new(SqlState::INTERVAL_FIELD_OVERFLOW, format!("interval field value out of range: \"{text}\""))
         }

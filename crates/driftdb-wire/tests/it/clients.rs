@@ -200,7 +200,8 @@ fn a_running_statement_has_the_grace_of_a_shutdown() {
             handle.shutdown(Duration::from_millis(200));
         };
         let (result, ()) = tokio::join!(long, shutdown);
-        assert_eq!(result.unwrap_err().code().unwrap().code(), "57014");
+        // It was nobody's request that ended it.
+        assert_eq!(result.unwrap_err().code().unwrap().code(), "57P01");
         // Whether it still hears 57P01 or only finds the connection closed is up to the client.
         assert!(client.simple_query("select 1").await.is_err());
     });
@@ -249,4 +250,31 @@ fn psql_connects_and_asks() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = psql(PASSWORD, "select sum(a) from t").unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "3\n");
+}
+
+#[test]
+fn psql_lists_what_there_is() {
+    let server = TestServer::scram();
+    let psql = |script: &str| {
+        let port = server.addr.port().to_string();
+        Command::new("psql")
+            .args(["-X", "-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", "driftdb", "-A", "-t", "-c", script])
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGCONNECT_TIMEOUT", "10")
+            .output()
+    };
+    let Ok(made) = psql("create table m (id int primary key, u int unique)") else {
+        eprintln!("skipped: there is no psql on the path");
+        return;
+    };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // An index once, under its own table: the first table's oid is nobody else's.
+    let output = psql(r"\di").unwrap();
+    let listed = "public|m_pkey|index|driftdb|m\npublic|m_u_key|index|driftdb|m\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), listed);
+    for command in [r"\d", r"\dt", r"\db", r"\l", r"\l+", r"\du", r"\du+", r"\dn", r"\dn+", r"\df", r"\dv", r"\d m_u_key"] {
+        let output = psql(command).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && errors.is_empty(), "{command}: {errors}");
+    }
 }

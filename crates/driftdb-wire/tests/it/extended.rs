@@ -307,3 +307,106 @@ fn copy_in_the_simple_protocol() {
     let data: Vec<u8> = replies.iter().filter(|reply| reply.tag == 'd').flat_map(|reply| reply.body.clone()).collect();
     assert_eq!(data, b"1\n2\n");
 }
+
+#[test]
+fn an_error_comes_before_sync() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    send_all(&mut raw, &[(b'P', parse("", "select nope")), (b'D', b"S\0".to_vec()), (b'H', Vec::new())]);
+    assert_eq!(raw.reply().unwrap().error(), "ERROR 42703");
+    raw.send(b'S', b"");
+    assert_eq!(raw.shape(), "ZI");
+    // What was said before it comes before it, also when the client asked for nothing to be flushed.
+    send_all(&mut raw, &[(b'P', parse("", "select 1")), (b'E', execute("no portal", 0))]);
+    assert_eq!(raw.reply().unwrap().tag, '1');
+    assert_eq!(raw.reply().unwrap().error(), "ERROR 34000");
+    run(&mut raw, "select 1");
+    raw.send(b'S', b"");
+    assert_eq!(raw.shape(), "ZI");
+}
+
+/// The fields of the error that a query string ends in: schema, table, column, constraint, routine.
+fn subject(raw: &mut Raw, sql: &str) -> String {
+    let replies = raw.query(sql);
+    let error = replies.iter().find(|reply| reply.tag == 'E').unwrap_or_else(|| panic!("{sql}: {replies:?}"));
+    let fields = error.fields();
+    let one = |code: char| fields.get(&code).map_or("-", String::as_str);
+    format!("{} {} {} {} {} {}", one('C'), one('s'), one('t'), one('c'), one('n'), one('R'))
+}
+
+#[test]
+fn errors_name_what_they_are_about() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    let setup = "create table f (id int primary key, v text not null, u int unique); insert into f values (1, 'a', 1)";
+    assert_eq!(raw.query_tags(setup), ["CREATE TABLE", "INSERT 0 1"]);
+    let mut about = |sql: &str| subject(&mut raw, sql);
+    assert_eq!(about("insert into f values (1, 'b', 2)"), "23505 public f - f_pkey -");
+    assert_eq!(about("insert into f values (2, 'b', 1)"), "23505 public f - f_u_key -");
+    assert_eq!(about("insert into f values (2, null, 2)"), "23502 public f v - -");
+    assert_eq!(about("insert into f values (null, 'b', 2)"), "23502 public f id - -");
+    assert_eq!(about("insert into f select 2, null, 2"), "23502 public f v - -");
+    assert_eq!(about("update f set v = null"), "23502 public f v - -");
+    assert_eq!(about("insert into f values (2, 'b', 2); update f set u = 1 where id = 2"), "23505 public f - f_u_key -");
+    assert_eq!(about("insert into f values (2, 'b', 2); update f set id = 1 where id = 2"), "23505 public f - f_pkey -");
+    let other = "insert into f values (3, 'b', 1) on conflict (id) do nothing";
+    assert_eq!(about(other), "23505 public f - f_u_key -");
+    let null = "insert into f values (1, 'b', 9) on conflict (id) do update set v = null";
+    assert_eq!(about(null), "23502 public f v - -");
+    assert_eq!(about("select nope"), "42703 - - - - -");
+}
+
+#[test]
+fn a_result_that_changed_is_known_by_its_routine() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    assert_eq!(raw.query_tags("create table f (id int primary key)"), ["CREATE TABLE"]);
+    send_all(&mut raw, &[(b'P', parse("all", "select * from f")), SYNC]);
+    assert_eq!(raw.shape(), "1ZI");
+    assert_eq!(raw.query_tags("alter table f add column v text"), ["ALTER TABLE"]);
+    send_all(&mut raw, &[(b'B', bind("", "all")), (b'E', execute("", 0)), SYNC]);
+    let replies = raw.until_ready();
+    let fields = replies.iter().find(|reply| reply.tag == 'E').unwrap().fields();
+    assert_eq!((&*fields[&'C'], &*fields[&'R']), ("0A000", "RevalidateCachedQuery"));
+}
+
+/// The types of a statement's parameters.
+fn parameter_types(raw: &mut Raw, sql: &str) -> Vec<u32> {
+    send_all(raw, &[(b'P', parse("", sql)), (b'D', b"S\0".to_vec()), SYNC]);
+    let replies = raw.until_ready();
+    let described = replies.iter().find(|reply| reply.tag == 't').unwrap_or_else(|| panic!("{sql}: {replies:?}"));
+    described.body[2..].chunks(4).map(|oid| u32::from_be_bytes(oid.try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_cast_types_a_parameter_wherever_it_stands() {
+    let (int4, int8, text, timestamp, timestamptz, interval) = (23, 20, 25, 1114, 1184, 1186);
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    assert_eq!(raw.query_tags("create table f (id int primary key)"), ["CREATE TABLE"]);
+    let mut types = |sql: &str| parameter_types(&mut raw, sql);
+    assert_eq!(types("select * from generate_series(1, $1::int)"), [int4]);
+    assert_eq!(types("select * from generate_series(1, $1::bigint + 1)"), [int8]);
+    assert_eq!(types("select * from generate_series(1, $1)"), [int4]);
+    let moments = "select * from generate_series($1::timestamp, $2, $3)";
+    assert_eq!(types(moments), [timestamp, timestamp, interval]);
+    assert_eq!(types("select * from f for system_time as of $1::bigint"), [int8]);
+    assert_eq!(types("select * from f for system_time as of $1::timestamptz where id = $2"), [timestamptz, int4]);
+    assert_eq!(types("select * from f for system_time from $1::bigint to $2::timestamptz"), [int8, timestamptz]);
+    assert_eq!(types("select * from f for system_time between $1::bigint and $2::bigint"), [int8, int8]);
+    assert_eq!(types("select * from f for system_time as of $1"), [text]);
+}
+
+#[test]
+fn what_a_pool_resets_a_connection_with() {
+    let server = TestServer::trust();
+    let mut raw = server.session();
+    assert_eq!(raw.query_tags("CLOSE ALL; UNLISTEN *; RESET ALL"), ["CLOSE CURSOR ALL", "UNLISTEN", "RESET"]);
+    assert_eq!(raw.query_tags("unlisten x; reset application_name"), ["UNLISTEN", "RESET"]);
+    assert_eq!(raw.query_tags("DISCARD ALL"), ["DISCARD ALL"]);
+    for refused in ["close x", "declare x cursor for select 1", "fetch x", "move x"] {
+        assert_eq!(raw.query_tags(refused), ["ERROR 0A000"], "{refused}");
+    }
+    assert_eq!(raw.query_tags("begin; select nope"), ["BEGIN", "ERROR 42703"]);
+    assert_eq!(raw.query_tags("close all"), ["ERROR 25P02"]);
+}

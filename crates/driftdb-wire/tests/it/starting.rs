@@ -296,3 +296,31 @@ fn passwords_are_proved_and_strangers_get_the_same_answer() {
     }
     runtime.block_on(connect(USER, PASSWORD)).unwrap();
 }
+
+#[test]
+fn silent_connections_lock_nobody_out() {
+    let limits = |options| ServerOptions { max_connections: 2, max_starting: 4, auth: Auth::Trust, ..options };
+    let server = TestServer::with(limits);
+    let first = server.session();
+    let mut silent: Vec<_> = (0..7).map(|_| server.connect()).collect();
+    // There is room for a client at once, and the oldest made it.
+    let mut second = server.session();
+    assert_eq!(second.query_tags("select 1"), ["SELECT 1"]);
+    assert_eq!(silent[0].reply(), None);
+    // The limit of sessions is what it was.
+    let mut third = server.connect();
+    third.startup(V3, &[("user", USER)]);
+    third.expect_fatal("53300");
+    drop((first, silent));
+}
+
+#[test]
+fn who_has_spoken_is_told_why_it_is_let_go() {
+    let server = TestServer::with(|options| ServerOptions { max_starting: 2, ..options });
+    let mut half = server.connect();
+    half.startup(V3, &[("user", USER)]);
+    assert_eq!(half.reply().unwrap().tag, 'R');
+    let others = [server.connect(), server.connect()];
+    half.expect_fatal("53300");
+    drop(others);
+}

@@ -26,8 +26,8 @@ pub(super) enum Command {
 pub(super) struct CopyCommand {
     /// `COPY … FROM STDIN …` or `COPY … TO STDOUT …`
     pub(super) statement: String,
-    /// The file on this side.
-    pub(super) file: PathBuf,
+    /// The file on this side; `None` is standard input or output.
+    pub(super) file: Option<PathBuf>,
     /// From the file into the database, or the other way.
     pub(super) from: bool,
 }
@@ -35,9 +35,9 @@ pub(super) struct CopyCommand {
 /// What `\?` shows.
 pub(super) const HELP: &str = r"\d, \dt            the tables
 \d TABLE           one table: columns and indexes
-\copy TABLE [(COLUMNS)] from 'FILE' [OPTIONS]
-\copy TABLE|(QUERY) to 'FILE' [OPTIONS]
-                   options are COPY's, such as: with (format csv, header)
+\copy TABLE [(COLUMNS)] from 'FILE'|stdin [OPTIONS]
+\copy TABLE|(QUERY) to 'FILE'|stdout [OPTIONS]
+                   stdin's data follows, up to a line with only \.; options are COPY's, such as: with (format csv, header)
 \timing [on|off]   show how long each statement takes
 \?                 this
 \q                 leave
@@ -68,16 +68,30 @@ pub(super) fn parse(line: &str) -> Result<Command> {
 /// Reads `TABLE from|to FILE OPTIONS`: the words FROM and TO count only outside quotes and parentheses.
 fn parse_copy(text: &str) -> Result<CopyCommand> {
     const USAGE: &str =
-        r"usage: \copy TABLE [(COLUMNS)] from 'FILE' [OPTIONS], or \copy TABLE|(QUERY) to 'FILE' [OPTIONS]";
+        r"usage: \copy TABLE [(COLUMNS)] from 'FILE'|stdin [OPTIONS], or \copy TABLE|(QUERY) to 'FILE'|stdout [OPTIONS]";
     let Some((start, end, from)) = direction(text) else { bail!(USAGE) };
     let what = text.get(..start).unwrap_or_default().trim();
-    let (file, options) = file_name(text.get(end..).unwrap_or_default().trim_start());
+    let place = text.get(end..).unwrap_or_default().trim_start();
+    let (file, options) = file_name(place);
     if what.is_empty() || file.is_empty() {
         bail!(USAGE);
     }
     let endpoint = if from { "FROM STDIN" } else { "TO STDOUT" };
     let statement = format!("COPY {what} {endpoint} {}", options.trim()).trim_end().to_owned();
-    Ok(CopyCommand { statement, file: PathBuf::from(file), from })
+    // A file of that name is written in quotes.
+    let quoted = place.starts_with('\'');
+    let streams: &[&str] = if from { &["stdin", "pstdin"] } else { &["stdout", "pstdout"] };
+    let stream = !quoted && streams.iter().any(|stream| file.eq_ignore_ascii_case(stream));
+    Ok(CopyCommand { statement, file: (!stream).then(|| PathBuf::from(file)), from })
+}
+
+/// A statement `COPY … FROM STDIN` or `COPY … TO STDOUT`, which the shell feeds or shows; `None` for any other.
+pub(super) fn copy_statement(statement: &str) -> Option<CopyCommand> {
+    let (word, rest) = statement.trim().split_once(char::is_whitespace)?;
+    if !word.eq_ignore_ascii_case("copy") {
+        return None;
+    }
+    parse_copy(rest.trim()).ok().filter(|command| command.file.is_none())
 }
 
 /// Where the word FROM or TO stands, and whether it is FROM.
@@ -139,13 +153,24 @@ pub(super) fn stored_name(typed: &str) -> String {
 pub(super) const TABLES: &str = "SELECT table_name FROM information_schema.tables \
     WHERE table_schema = 'public' ORDER BY table_name";
 
+/// Asks whether there is a table `name`.
+pub(super) fn exists(name: &str) -> String {
+    format!(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = 'public' AND table_name = {}",
+        literal(name)
+    )
+}
+
 /// The statements that describe the table `name`: its columns, then its indexes.
 pub(super) fn describe(name: &str) -> [String; 2] {
     let name = literal(name);
     [
         format!(
-            "SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns \
-             WHERE table_schema = 'public' AND table_name = {name} ORDER BY ordinal_position"
+            "SELECT a.attname AS column_name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS data_type, \
+             i.is_nullable, i.column_default \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
+             JOIN information_schema.columns i ON i.table_name = c.relname AND i.column_name = a.attname \
+             WHERE c.relkind = 'r' AND c.relnamespace = 2200 AND i.table_schema = 'public' AND c.relname = {name} ORDER BY a.attnum"
         ),
         format!("SELECT indexname, indexdef FROM pg_catalog.pg_indexes WHERE tablename = {name} ORDER BY indexname"),
     ]
@@ -183,13 +208,27 @@ mod tests {
     fn copy_becomes_a_statement_and_a_file() {
         let read = copy(r"\copy countries (code, name) from 'examples/c''s.csv' with (format csv, header)");
         assert_eq!(read.statement, "COPY countries (code, name) FROM STDIN with (format csv, header)");
-        assert_eq!(read.file, PathBuf::from("examples/c's.csv"));
+        assert_eq!(read.file, Some(PathBuf::from("examples/c's.csv")));
         assert!(read.from);
         let written = copy(r#"\copy (SELECT 'from' AS "to" FROM t) TO out.txt"#);
         assert_eq!(written.statement, r#"COPY (SELECT 'from' AS "to" FROM t) TO STDOUT"#);
-        assert_eq!(written.file, PathBuf::from("out.txt"));
+        assert_eq!(written.file, Some(PathBuf::from("out.txt")));
         assert!(!written.from);
         assert_eq!(copy(r#"\copy "from" from x csv"#).statement, r#"COPY "from" FROM STDIN csv"#);
+        assert_eq!(copy(r"\copy t to STDOUT csv").file, None);
+        assert_eq!(copy(r"\copy t to STDOUT csv").statement, "COPY t TO STDOUT csv");
+        assert_eq!(copy(r"\copy t from pstdin").file, None);
+        assert_eq!(copy(r"\copy t to 'stdout'").file, Some(PathBuf::from("stdout")));
+        assert_eq!(copy(r"\copy t to stdin").file, Some(PathBuf::from("stdin")));
+    }
+
+    #[test]
+    fn a_typed_copy_is_known() {
+        assert_eq!(copy_statement("copy t from stdin csv").unwrap().statement, "COPY t FROM STDIN csv");
+        assert!(!copy_statement("COPY (select 1) to stdout").unwrap().from);
+        for other in ["copy t from 'file'", "select 1", "copy", "copyright from stdin"] {
+            assert!(copy_statement(other).is_none(), "{other}");
+        }
     }
 
     #[test]

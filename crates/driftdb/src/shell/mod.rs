@@ -16,11 +16,11 @@ use std::io::{self, BufRead, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use driftdb_env::Env;
 
-use backend::Backend;
-use commands::Command;
+use backend::{Backend, ReadChunk};
+use commands::{Command, CopyCommand};
 use embedded::Embedded;
 use prompt::{Asker, Typed};
 use remote::{Address, Remote};
@@ -65,7 +65,7 @@ impl<B: Backend> Backend for &mut B {
         (**self).run(statement, sink)
     }
 
-    fn copy_in(&mut self, statement: &str, chunks: backend::ReadChunk<'_>) -> Result<u64> {
+    fn copy_in(&mut self, statement: &str, chunks: ReadChunk<'_>) -> Result<u64> {
         (**self).copy_in(statement, chunks)
     }
 
@@ -98,35 +98,42 @@ impl<'a> Shell<'a> {
 
     fn run(&mut self, arguments: &Arguments) -> Result<ExitCode> {
         if !arguments.command.is_empty() {
-            return Ok(self.run_all(arguments.command.iter().map(|text| Ok(format!("{text}\n;\n")))));
+            let texts = arguments.command.iter().map(|text| Ok(format!("{text}\n;\n")));
+            return Ok(self.run_all(texts, Data::Stdin));
         }
         match &arguments.file {
             Some(path) if path.as_os_str() != "-" => {
                 let text = files::read_text(self.env, path)?;
-                Ok(self.run_all(std::iter::once(Ok(text))))
+                Ok(self.run_all(std::iter::once(Ok(text)), Data::Follows))
             }
             None if io::stdin().is_terminal() => self.converse(),
             _ => {
                 let mut input = io::stdin().lock();
-                Ok(self.run_all(std::iter::from_fn(|| whole_lines(&mut input).transpose())))
+                let texts = std::iter::from_fn(|| whole_lines(&mut input).transpose());
+                Ok(self.run_all(texts, Data::Follows))
             }
         }
     }
 
     /// Runs what `texts` give until the first error.
-    fn run_all(&mut self, texts: impl Iterator<Item = Result<String>>) -> ExitCode {
+    fn run_all(&mut self, mut texts: impl Iterator<Item = Result<String>>, data: Data) -> ExitCode {
         let mut splitter = Splitter::default();
-        let all = || -> Result<()> {
-            for text in texts {
+        let mut all = || -> Result<()> {
+            while let Some(text) = texts.next() {
                 splitter.push(&text?);
                 while let Some(piece) = splitter.next_piece() {
-                    if self.perform(&piece)? == Next::Quit {
+                    let mut first = true;
+                    let mut lines = || match data {
+                        Data::Stdin => stdin_line(),
+                        Data::Follows => following_line(&mut splitter, &mut texts, std::mem::take(&mut first)),
+                    };
+                    if self.perform(&piece, &mut lines)? == Next::Quit {
                         return Ok(());
                     }
                 }
             }
             if let Some(piece) = splitter.finish() {
-                self.perform(&piece)?;
+                self.perform(&piece, &mut || Ok(None))?;
             }
             Ok(())
         };
@@ -153,7 +160,7 @@ impl<'a> Shell<'a> {
             splitter.push(&text);
             splitter.push("\n");
             while let Some(piece) = splitter.next_piece() {
-                match self.perform(&piece) {
+                match self.perform(&piece, &mut typed_line()) {
                     Ok(Next::More) => {}
                     Ok(Next::Quit) => return Ok(ExitCode::SUCCESS),
                     Err(error) => {
@@ -165,10 +172,13 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Does one thing.
-    fn perform(&mut self, piece: &Piece) -> Result<Next> {
+    /// Does one thing. `lines` gives the data that follows it, for a COPY.
+    fn perform(&mut self, piece: &Piece, lines: ReadChunk<'_>) -> Result<Next> {
         match piece {
-            Piece::Statement(statement) => self.timed(|shell| shell.statement(statement))?,
+            Piece::Statement(statement) => match commands::copy_statement(statement) {
+                Some(command) => self.copy(&command, lines)?,
+                None => self.timed(|shell| shell.statement(statement))?,
+            },
             Piece::Command(line) => match commands::parse(line)? {
                 Command::Quit => return Ok(Next::Quit),
                 Command::Help => say!("{}", commands::HELP),
@@ -178,14 +188,14 @@ impl<'a> Shell<'a> {
                 }
                 Command::Tables => self.statement(commands::TABLES)?,
                 Command::Describe(table) => self.describe(&table)?,
-                Command::Copy(command) => self.timed(|shell| {
-                    let rows = copy::copy(shell.env, shell.backend.as_mut(), &command)?;
-                    say!("{}", rows.map_or_else(|| "COPY".to_owned(), |rows| format!("COPY {rows}")));
-                    Ok(())
-                })?,
+                Command::Copy(command) => self.copy(&command, lines)?,
             },
         }
         Ok(Next::More)
+    }
+
+    fn copy(&mut self, command: &CopyCommand, lines: ReadChunk<'_>) -> Result<()> {
+        self.timed(|shell| copy::copy(shell.env, shell.backend.as_mut(), command, lines))
     }
 
     fn timed(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
@@ -207,10 +217,78 @@ impl<'a> Shell<'a> {
 
     fn describe(&mut self, typed: &str) -> Result<()> {
         let name = commands::stored_name(typed);
+        let mut found = Found::default();
+        self.backend.run(&commands::exists(&name), &mut found)?;
+        if !found.0 {
+            bail!("there is no table named \"{typed}\"");
+        }
         for statement in commands::describe(&name) {
             self.statement(&statement)?;
         }
         Ok(())
+    }
+}
+
+/// Where the data of a COPY FROM STDIN is.
+#[derive(Clone, Copy)]
+enum Data {
+    /// Behind the statement, in the same text.
+    Follows,
+    /// In standard input, which holds nothing else.
+    Stdin,
+}
+
+/// Whether a query gave a row.
+#[derive(Default)]
+struct Found(bool);
+
+impl table::Sink for Found {
+    fn columns(&mut self, _: Vec<String>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, _: Vec<Option<String>>) -> io::Result<()> {
+        self.0 = true;
+        Ok(())
+    }
+
+    fn done(&mut self, _: &str, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The next line of standard input.
+fn stdin_line() -> Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut line).context("cannot read standard input")?;
+    Ok(Some(line).filter(|line| !line.is_empty()))
+}
+
+/// The next line behind the statement, for which more text may have to be read.
+fn following_line(
+    splitter: &mut Splitter,
+    texts: &mut impl Iterator<Item = Result<String>>,
+    first: bool,
+) -> Result<Option<Vec<u8>>> {
+    loop {
+        if let Some(line) = splitter.next_line(first) {
+            return Ok(Some(line.into_bytes()));
+        }
+        match texts.next() {
+            Some(text) => splitter.push(&text?),
+            None => return Ok(splitter.last_line().map(String::into_bytes)),
+        }
+    }
+}
+
+/// Lines of data from the keyboard; what to do is said before the first.
+fn typed_line() -> impl FnMut() -> Result<Option<Vec<u8>>> {
+    let mut told = false;
+    move || {
+        if !std::mem::replace(&mut told, true) {
+            say!(r"Enter the data, a line a row, and end it with \. on a line of its own or Ctrl-D.");
+        }
+        stdin_line()
     }
 }
 

@@ -48,6 +48,29 @@ impl Splitter {
         }
     }
 
+    /// The next line as it is, with its end, for the data that follows a COPY; `None` when no whole line is there. What
+    /// stands behind the statement on its own line is left out when `first`, as there is nothing but white space.
+    pub(super) fn next_line(&mut self, first: bool) -> Option<String> {
+        if first
+            && let Some(end) = self.rest().find('\n')
+            && self.text.get(..self.done).is_some_and(|before| before.ends_with(';'))
+            && self.rest().get(..end).is_some_and(|left| left.trim().is_empty())
+        {
+            self.done += end + 1;
+        }
+        let end = self.rest().find('\n')? + 1;
+        let line = self.rest().get(..end)?.to_owned();
+        self.done += end;
+        Some(line)
+    }
+
+    /// All that is left, where no line end follows it.
+    pub(super) fn last_line(&mut self) -> Option<String> {
+        let rest = self.rest().to_owned();
+        *self = Splitter::default();
+        Some(rest).filter(|rest| !rest.is_empty())
+    }
+
     /// What is left at the end of the input: it counts as complete there.
     pub(super) fn finish(&mut self) -> Option<Piece> {
         self.done += skip_blank(self.rest()).unwrap_or_else(|| self.rest().len());
@@ -217,6 +240,21 @@ mod tests {
         ];
         assert_eq!(pieces("SELECT 1;\n-- note\n\\d t;\nSELECT\n2".replace("SELECT\n2", "SELECT 2").as_str()), expected);
         assert_eq!(pieces("\\q"), [Piece::Command(r"\q".to_owned())]);
+    }
+
+    #[test]
+    fn data_is_taken_line_by_line() {
+        let mut splitter = Splitter::default();
+        splitter.push("copy t from stdin; \n1\tit's\n\n\\.\nSELECT 1;");
+        assert_eq!(splitter.next_piece(), Some(Piece::Statement("copy t from stdin".to_owned())));
+        assert_eq!(splitter.next_line(true).unwrap(), "1\tit's\n");
+        assert_eq!(splitter.next_line(false).unwrap(), "\n");
+        assert_eq!(splitter.next_line(false).unwrap(), "\\.\n");
+        assert_eq!(splitter.next_line(false), None);
+        assert_eq!(splitter.next_piece(), Some(Piece::Statement("SELECT 1".to_owned())));
+        splitter.push("\\copy t from stdin\n7");
+        assert!(matches!(splitter.next_piece(), Some(Piece::Command(_))));
+        assert_eq!((splitter.next_line(true), splitter.last_line().unwrap()), (None, "7".to_owned()));
     }
 
     #[test]

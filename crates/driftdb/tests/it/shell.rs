@@ -57,6 +57,33 @@ fn converse(shell: &dyn Fn() -> Command, place: &Path) {
     assert!(out.starts_with("COPY"), "{out}");
     assert_eq!(std::fs::read_to_string(&written).unwrap(), "2,\"two, or so\"\n3,three; it's\n");
 
+    // Without a file: standard output, and what follows or standard input.
+    for typed in [r"\copy (SELECT id FROM t ORDER BY id) to stdout", "COPY (SELECT id FROM t ORDER BY id) TO STDOUT"] {
+        assert_eq!(succeed(shell().args(["-c", typed])), "2\n3\n", "{typed}");
+    }
+    assert!(!Path::new("stdout").exists());
+    let fed = |arguments: &[&str], input: &str| {
+        let mut child = shell().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{out}");
+        out
+    };
+    assert_eq!(fed(&["-c", r"\copy t from stdin"], "4\tfour\n5\tfive\n"), "COPY 2\n");
+    let script = "copy t from stdin with (format csv);\n6,six; it's\n\\.\n\\copy t from stdin\n7\tseven\n\\.\n\
+                  DELETE FROM t WHERE id > 3;\n";
+    assert_eq!(fed(&[], script), "COPY 1\nCOPY 1\nDELETE 4\n");
+
+    // A table's types with their lengths; one that is not there is said not to be.
+    succeed(shell().args(["-c", "CREATE TABLE typed (n numeric(10,2), c char(3), v varchar(7))"]));
+    let out = succeed(shell().args(["-c", r"\d typed"]));
+    for expected in ["numeric(10,2)", "character(3)", "character varying(7)"] {
+        assert!(out.contains(expected), "{expected} in {out}");
+    }
+    let (code, errors) = fail(shell().args(["-c", r"\d nosuch"]));
+    assert!(code == 1 && errors.contains("no table named \"nosuch\""), "{code}: {errors}");
+
     // An error: its SQLSTATE, its place, exit code 1, and what follows is not run.
     let (code, errors) = fail(shell().args(["-c", "SELECT 1 FROM", "-c", "DELETE FROM t"]));
     assert!(code == 1 && errors.contains("42601"), "{code}: {errors}");

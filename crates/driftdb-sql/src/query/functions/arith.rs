@@ -10,7 +10,8 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
 use driftdb_types::{DataType as T, Error, Interval, Result, SqlState, Value};
 
-use super::time::{add_interval, add_interval_tz, interval_between, scale_interval};
+use super::interval::{interval_overflow, scale};
+use super::time::{add_interval, add_interval_tz, interval_between, is_infinite};
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, division_by_zero, mismatch, out_of_range};
 use crate::query::errors::from_datafusion;
 
@@ -29,29 +30,7 @@ const fn is(args: &'static [Kind], returns: T, eval: super::Eval) -> Overload {
     Overload { args, rest: None, returns: Returns::Is(returns), eval }
 }
 
-const fn scaled(args: &'static [Kind], scale: fn(&[i8]) -> i8, eval: super::Eval) -> Overload {
-    Overload { args, rest: None, returns: Returns::Scale(scale), eval }
-}
-
 const NUMERICS: &[Kind] = &[Kind::Is(T::Numeric(None)), Kind::Is(T::Numeric(None))];
-
-/// Digits after the point that a division gives.
-pub(super) const DIVISION_SCALE: i8 = 16;
-/// A product keeps no more digits after the point than this.
-const PRODUCT_SCALE_MAX: i8 = 20;
-
-pub(super) fn scale_max(scales: &[i8]) -> i8 {
-    scales.iter().copied().max().unwrap_or(0)
-}
-
-fn scale_product(scales: &[i8]) -> i8 {
-    let sum = scales.iter().fold(0_i8, |sum, scale| sum.saturating_add(*scale));
-    sum.min(PRODUCT_SCALE_MAX.max(scale_max(scales)))
-}
-
-pub(super) fn scale_division(scales: &[i8]) -> i8 {
-    scale_max(scales).max(DIVISION_SCALE)
-}
 
 macro_rules! operator {
     ($name:literal, $($overload:expr),+ $(,)?) => {
@@ -90,7 +69,7 @@ pub(super) const OPERATORS: &[Builtin] = &[
         two(T::Int2, T::Int2, T::Int2, add),
         two(T::Float8, T::Float8, T::Float8, add),
         two(T::Float4, T::Float4, T::Float4, add),
-        scaled(NUMERICS, scale_max, add),
+        is(NUMERICS, T::Numeric(None), add),
         is(args!(T::Date, T::Int4), T::Date, date_plus),
         is(args!(T::Int4, T::Date), T::Date, swap_date_plus),
         is(args!(T::Date, T::Interval), T::Timestamp, plus_interval),
@@ -112,7 +91,7 @@ pub(super) const OPERATORS: &[Builtin] = &[
         two(T::Int2, T::Int2, T::Int2, sub),
         two(T::Float8, T::Float8, T::Float8, sub),
         two(T::Float4, T::Float4, T::Float4, sub),
-        scaled(NUMERICS, scale_max, sub),
+        is(NUMERICS, T::Numeric(None), sub),
         is(args!(T::Date, T::Int4), T::Date, date_minus),
         is(args!(T::Date, T::Date), T::Int4, date_difference),
         is(args!(T::Date, T::Interval), T::Timestamp, minus_interval),
@@ -123,12 +102,14 @@ pub(super) const OPERATORS: &[Builtin] = &[
         is(args!(T::TimestampTz, T::TimestampTz), T::Interval, time_difference),
         is(args!(T::Time, T::Time), T::Interval, time_difference),
         is(args!(T::Interval, T::Interval), T::Interval, sub_intervals),
+        is(args!(T::Jsonb, T::Text), T::Jsonb, super::json::without),
+        is(args!(T::Jsonb, T::Int4), T::Jsonb, super::json::without),
         is(args!(T::Int4), T::Int4, negate),
         is(args!(T::Int8), T::Int8, negate),
         is(args!(T::Int2), T::Int2, negate),
         is(args!(T::Float8), T::Float8, negate),
         is(args!(T::Float4), T::Float4, negate),
-        scaled(args!(T::Numeric(None)), scale_max, negate),
+        is(args!(T::Numeric(None)), T::Numeric(None), negate),
         is(args!(T::Interval), T::Interval, negate),
     ),
     operator!(
@@ -138,7 +119,7 @@ pub(super) const OPERATORS: &[Builtin] = &[
         two(T::Int2, T::Int2, T::Int2, mul),
         two(T::Float8, T::Float8, T::Float8, mul),
         two(T::Float4, T::Float4, T::Float4, mul),
-        scaled(NUMERICS, scale_product, mul),
+        is(NUMERICS, T::Numeric(None), mul),
         is(args!(T::Interval, T::Float8), T::Interval, times),
         is(args!(T::Float8, T::Interval), T::Interval, swap_times),
     ),
@@ -149,7 +130,7 @@ pub(super) const OPERATORS: &[Builtin] = &[
         two(T::Int2, T::Int2, T::Int2, div),
         two(T::Float8, T::Float8, T::Float8, div),
         two(T::Float4, T::Float4, T::Float4, div),
-        Overload { args: NUMERICS, rest: None, returns: Returns::Quotient(scale_division), eval: div },
+        is(NUMERICS, T::Numeric(None), div),
         is(args!(T::Interval, T::Float8), T::Interval, over),
     ),
     operator!(
@@ -157,12 +138,12 @@ pub(super) const OPERATORS: &[Builtin] = &[
         two(T::Int4, T::Int4, T::Int4, rem),
         two(T::Int8, T::Int8, T::Int8, rem),
         two(T::Int2, T::Int2, T::Int2, rem),
-        scaled(NUMERICS, scale_max, rem),
+        is(NUMERICS, T::Numeric(None), rem),
     ),
     operator!(
         "^",
         two(T::Float8, T::Float8, T::Float8, super::math::power),
-        Overload { args: NUMERICS, rest: None, returns: Returns::Quotient(scale_division), eval: super::math::power },
+        is(NUMERICS, T::Numeric(None), super::math::power),
     ),
     operator!(
         "&",
@@ -229,6 +210,7 @@ pub(super) const OPERATORS: &[Builtin] = &[
         "||",
         is(args!(T::Text, T::Text), T::Text, concat),
         is(args!(T::Bytea, T::Bytea), T::Bytea, concat),
+        is(args!(T::Jsonb, T::Jsonb), T::Jsonb, super::json::concat),
         is(&[Kind::Is(T::Text), Kind::Any], T::Text, concat),
         is(&[Kind::Any, Kind::Is(T::Text)], T::Text, concat),
     ),
@@ -243,29 +225,41 @@ fn overflow(value: &Value) -> Error {
     })
 }
 
-fn float8(value: f64, operands_finite: bool) -> Result<Value> {
-    if value.is_infinite() && operands_finite {
-        return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow"));
-    }
-    Ok(Value::Float8(value))
+/// The result of an operator on finite floats must be finite, and that of a multiplication or division of numbers other
+/// than 0 is not 0 (`lost`).
+macro_rules! checked_float {
+    ($name:ident, $float:ty, $make:expr) => {
+        fn $name(value: $float, operands_finite: bool, lost: bool) -> Result<Value> {
+            let out_of_range = |how: &str| {
+                Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value out of range: {how}")))
+            };
+            if value.is_infinite() && operands_finite {
+                return out_of_range("overflow");
+            }
+            if value == 0.0 && lost {
+                return out_of_range("underflow");
+            }
+            Ok($make(value))
+        }
+    };
 }
 
-fn float4(value: f32, operands_finite: bool) -> Result<Value> {
-    if value.is_infinite() && operands_finite {
-        return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow"));
-    }
-    Ok(Value::Float4(value))
-}
+checked_float!(float4, f32, Value::Float4);
+checked_float!(float8, f64, Value::Float8);
 
 macro_rules! arithmetic {
-    ($name:ident, $symbol:literal, $checked:ident, $float:tt) => {
+    ($name:ident, $symbol:literal, $checked:ident, $float:tt, $vanishes:literal) => {
         fn $name(_: &Facts, args: &[Value]) -> Result<Value> {
             match args {
                 [left @ Value::Int2(a), Value::Int2(b)] => a.$checked(*b).map(Value::Int2).ok_or_else(|| overflow(left)),
                 [left @ Value::Int4(a), Value::Int4(b)] => a.$checked(*b).map(Value::Int4).ok_or_else(|| overflow(left)),
                 [left @ Value::Int8(a), Value::Int8(b)] => a.$checked(*b).map(Value::Int8).ok_or_else(|| overflow(left)),
-                [Value::Float4(a), Value::Float4(b)] => float4(a $float b, a.is_finite() && b.is_finite()),
-                [Value::Float8(a), Value::Float8(b)] => float8(a $float b, a.is_finite() && b.is_finite()),
+                [Value::Float4(a), Value::Float4(b)] => {
+                    float4(a $float b, a.is_finite() && b.is_finite(), $vanishes && *a != 0.0 && *b != 0.0)
+                }
+                [Value::Float8(a), Value::Float8(b)] => {
+                    float8(a $float b, a.is_finite() && b.is_finite(), $vanishes && *a != 0.0 && *b != 0.0)
+                }
                 [Value::Numeric(a), Value::Numeric(b)] => a.$checked(*b).map(Value::Numeric),
                 other => Err(mismatch($symbol, other)),
             }
@@ -273,18 +267,24 @@ macro_rules! arithmetic {
     };
 }
 
-arithmetic!(add, "+", checked_add, +);
-arithmetic!(sub, "-", checked_sub, -);
-arithmetic!(mul, "*", checked_mul, *);
+arithmetic!(add, "+", checked_add, +, false);
+arithmetic!(sub, "-", checked_sub, -, false);
+arithmetic!(mul, "*", checked_mul, *, true);
 
 pub(super) fn div(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
+        [Value::Float4(a), Value::Float4(_)] if a.is_nan() => Ok(Value::Float4(*a)),
+        [Value::Float8(a), Value::Float8(_)] if a.is_nan() => Ok(Value::Float8(*a)),
         [_, divisor] if is_zero(divisor) => Err(division_by_zero()),
         [left @ Value::Int2(a), Value::Int2(b)] => a.checked_div(*b).map(Value::Int2).ok_or_else(|| overflow(left)),
         [left @ Value::Int4(a), Value::Int4(b)] => a.checked_div(*b).map(Value::Int4).ok_or_else(|| overflow(left)),
         [left @ Value::Int8(a), Value::Int8(b)] => a.checked_div(*b).map(Value::Int8).ok_or_else(|| overflow(left)),
-        [Value::Float4(a), Value::Float4(b)] => float4(a / b, a.is_finite() && b.is_finite()),
-        [Value::Float8(a), Value::Float8(b)] => float8(a / b, a.is_finite() && b.is_finite()),
+        [Value::Float4(a), Value::Float4(b)] => {
+            float4(a / b, a.is_finite() && b.is_finite(), *a != 0.0 && !b.is_infinite())
+        }
+        [Value::Float8(a), Value::Float8(b)] => {
+            float8(a / b, a.is_finite() && b.is_finite(), *a != 0.0 && !b.is_infinite())
+        }
         [Value::Numeric(a), Value::Numeric(b)] => a.checked_div(*b).map(Value::Numeric),
         other => Err(mismatch("/", other)),
     }
@@ -389,7 +389,7 @@ fn concat(facts: &Facts, args: &[Value]) -> Result<Value> {
 
 fn date_plus(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Date(date), Value::Int4(days)] => date.checked_add(*days).map(Value::Date).ok_or_else(date_overflow),
+        [Value::Date(date), Value::Int4(days)] => moved(*date, i64::from(*days)),
         other => Err(mismatch("+", other)),
     }
 }
@@ -400,13 +400,34 @@ fn swap_date_plus(facts: &Facts, args: &[Value]) -> Result<Value> {
 
 fn date_minus(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Date(date), Value::Int4(days)] => date.checked_sub(*days).map(Value::Date).ok_or_else(date_overflow),
+        [Value::Date(date), Value::Int4(days)] => moved(*date, -i64::from(*days)),
         other => Err(mismatch("-", other)),
     }
 }
 
+/// A date so many days later. Infinity stays where it is.
+fn moved(date: i32, days: i64) -> Result<Value> {
+    if infinite_date(date) {
+        return Ok(Value::Date(date));
+    }
+    let moved = i64::from(date) + days;
+    let in_range = (DATE_MIN..=DATE_MAX).contains(&moved);
+    i32::try_from(moved).ok().filter(|_| in_range).map(Value::Date).ok_or_else(date_overflow)
+}
+
+/// The first and the last date there is: 4714-11-24 BC and 5874897-12-31.
+const DATE_MIN: i64 = -2_440_588;
+const DATE_MAX: i64 = 2_145_042_905;
+
+fn infinite_date(date: i32) -> bool {
+    matches!(date, i32::MAX | i32::MIN)
+}
+
 fn date_difference(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
+        [Value::Date(a), Value::Date(b)] if infinite_date(*a) || infinite_date(*b) => {
+            Err(Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "cannot subtract infinite dates"))
+        }
         [Value::Date(a), Value::Date(b)] => a.checked_sub(*b).map(Value::Int4).ok_or_else(date_overflow),
         other => Err(mismatch("-", other)),
     }
@@ -420,10 +441,6 @@ pub(super) fn timestamp_overflow() -> Error {
     Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
 }
 
-fn interval_overflow() -> Error {
-    Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range")
-}
-
 fn swapped(eval: super::Eval, facts: &Facts, args: &[Value]) -> Result<Value> {
     match args {
         [a, b] => eval(facts, &[b.clone(), a.clone()]),
@@ -434,13 +451,21 @@ fn swapped(eval: super::Eval, facts: &Facts, args: &[Value]) -> Result<Value> {
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
 pub(super) fn date_to_us(date: i32) -> Result<i64> {
-    i64::from(date).checked_mul(DAY_US).ok_or_else(timestamp_overflow)
+    match date {
+        i32::MAX => Ok(i64::MAX),
+        i32::MIN => Ok(i64::MIN),
+        date => i64::from(date)
+            .checked_mul(DAY_US)
+            .ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")),
+    }
 }
 
 fn date_time(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
         [Value::Date(date), Value::Time(time)] => {
-            date_to_us(*date)?.checked_add(*time).map(Value::Timestamp).ok_or_else(timestamp_overflow)
+            let day = date_to_us(*date)?;
+            let time = if is_infinite(day) { 0 } else { *time };
+            day.checked_add(time).map(Value::Timestamp).ok_or_else(timestamp_overflow)
         }
         other => Err(mismatch("+", other)),
     }
@@ -512,7 +537,7 @@ fn sub_intervals(facts: &Facts, args: &[Value]) -> Result<Value> {
 
 fn times(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Interval(interval), Value::Float8(factor)] => scale_interval(*interval, *factor).map(Value::Interval),
+        [Value::Interval(interval), Value::Float8(factor)] => scale(*interval, |part| part * factor).map(Value::Interval),
         other => Err(mismatch("*", other)),
     }
 }
@@ -525,7 +550,7 @@ fn over(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
         [Value::Interval(_), Value::Float8(divisor)] if *divisor == 0.0 => Err(division_by_zero()),
         [Value::Interval(interval), Value::Float8(divisor)] => {
-            scale_interval(*interval, 1.0 / divisor).map(Value::Interval)
+            scale(*interval, |part| part / divisor).map(Value::Interval)
         }
         other => Err(mismatch("/", other)),
     }
@@ -561,8 +586,9 @@ pub(super) fn vectorised(
         _ => return Ok(None),
     };
     match computed {
-        // Infinity may come of an infinite operand or of overflow: the slow way tells which.
-        Ok(array) if array.len() == rows && !has_infinity(&array) => Ok(Some(ColumnarValue::Array(array))),
+        // Infinity may come of an infinite operand or of overflow, 0 of a 0 or of underflow, and there is one NaN only: the
+        // slow way tells.
+        Ok(array) if array.len() == rows && is_finite(&array, operator == "*") => Ok(Some(ColumnarValue::Array(array))),
         Ok(_) => Ok(None),
         Err(ArrowError::DivideByZero) => Err(division_by_zero()),
         Err(_) => Err(out_of_range(match result {
@@ -595,13 +621,13 @@ fn operand(value: &ColumnarValue) -> Result<Operand> {
     })
 }
 
-fn has_infinity(array: &ArrayRef) -> bool {
-    fn any<P: ArrowPrimitiveType>(array: &PrimitiveArray<P>, bad: impl Fn(P::Native) -> bool) -> bool {
-        array.iter().flatten().any(bad)
+fn is_finite(array: &ArrayRef, nonzero: bool) -> bool {
+    fn all<P: ArrowPrimitiveType>(array: &PrimitiveArray<P>, good: impl Fn(P::Native) -> bool) -> bool {
+        array.iter().flatten().all(good)
     }
     match array.data_type() {
-        ArrowType::Float32 => any(array.as_primitive::<Float32Type>(), f32::is_infinite),
-        ArrowType::Float64 => any(array.as_primitive::<Float64Type>(), f64::is_infinite),
-        _ => false,
+        ArrowType::Float32 => all(array.as_primitive::<Float32Type>(), |v| if nonzero { v.is_normal() } else { v.is_finite() }),
+        ArrowType::Float64 => all(array.as_primitive::<Float64Type>(), |v| if nonzero { v.is_normal() } else { v.is_finite() }),
+        _ => true,
     }
 }

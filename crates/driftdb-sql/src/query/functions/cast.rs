@@ -7,10 +7,9 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Cast, ColumnarValue, Expr};
 use driftdb_types::{DataType, Error, Result, SqlState, Value, parse_value_at};
 
-use super::overload::numeric_field;
 use super::{ArgType, Call, Callee, Facts, Resolution};
 use crate::query::errors::into_datafusion;
-use crate::query::types::{Digits, arrow_type, field, scalar_of};
+use crate::query::types::{NUMERIC, arrow_type, field, scalar_of};
 
 /// The name of the cast to a type, for error texts and plans.
 pub(super) fn name(target: DataType) -> &'static str {
@@ -30,19 +29,12 @@ pub(super) fn resolve(target: DataType, types: &[ArgType]) -> Result<Resolution>
             format!("cannot cast type {} to {}", source.without_modifiers(), target.without_modifiers()),
         ));
     }
-    let out = match (target, &param) {
-        // A numeric without declared digits stays as it is, scale and all.
-        (DataType::Numeric(None), ArrowType::Decimal128(_, scale)) => {
-            let digits = match arg {
-                ArgType::Known { digits, .. } => *digits,
-                ArgType::Unknown => Digits::Trimmed,
-            };
-            numeric_field(name(target), *scale, digits)
-        }
-        (DataType::Numeric(None), _) if source.is_integer() => numeric_field(name(target), 0, Digits::All),
-        _ => field(name(target), target, true),
-    };
-    Ok(Resolution { eval: by_target, targets: vec![source], params: vec![param], field: Arc::new(out) })
+    Ok(Resolution {
+        eval: by_target,
+        targets: vec![source],
+        params: vec![param],
+        field: Arc::new(field(name(target), target, true)),
+    })
 }
 
 /// Which types PostgreSQL casts to which.
@@ -118,7 +110,7 @@ pub(crate) fn cast_expr(
     match (&expr, from) {
         (Expr::Literal(ScalarValue::Utf8(Some(text)), _), ArgType::Unknown) => {
             let value = cast_value(facts, &[Value::Text(text.clone())], target).map_err(into_datafusion)?;
-            return literal(&value, target);
+            return literal(&value, target, param);
         }
         (Expr::Literal(scalar, _), ArgType::Unknown) if scalar.is_null() => {
             return ScalarValue::try_from(param).map(|null| Expr::Literal(null, None));
@@ -128,7 +120,9 @@ pub(crate) fn cast_expr(
         _ => {}
     }
     let widening = match from {
-        ArgType::Known { data_type, .. } => data_type.is_number() && target.is_number(),
+        ArgType::Known { data_type, arrow } => {
+            data_type.is_number() && target.is_number() && *arrow != NUMERIC && *param != NUMERIC
+        }
         ArgType::Unknown => false,
     };
     if widening {
@@ -141,9 +135,9 @@ pub(crate) fn cast_expr(
     Ok(Arc::new(resolved).call(vec![expr]))
 }
 
-fn literal(value: &Value, target: DataType) -> datafusion::common::Result<Expr> {
-    // A numeric constant gets the scale it was written with.
-    if let (Value::Numeric(decimal), DataType::Numeric(None)) = (value, target) {
+fn literal(value: &Value, target: DataType, param: &ArrowType) -> datafusion::common::Result<Expr> {
+    // Beside numerics of a fixed scale a constant has the scale it was written with.
+    if let (Value::Numeric(decimal), ArrowType::Decimal128(..)) = (value, param) {
         let scale = i8::try_from(decimal.scale()).unwrap_or(i8::MAX);
         return Ok(Expr::Literal(ScalarValue::Decimal128(Some(decimal.unscaled()), 38, scale), None));
     }

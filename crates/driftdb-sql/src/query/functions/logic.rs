@@ -1,6 +1,8 @@
 //! Functions that choose among values or speak of the session.
 
-use driftdb_types::{DataType as T, Error, Result, SqlState, Value};
+use std::cmp::Ordering;
+
+use driftdb_types::{DataType as T, Error, Result, SqlState, Value, jsonb_key};
 
 use super::text::{function, text};
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns};
@@ -123,13 +125,21 @@ fn current_setting(facts: &Facts, args: &[Value]) -> Result<Value> {
     }
 }
 
+/// SQL's order of two values. That of jsonb is not that of its text, and so not that of its keys.
+fn order(left: &Value, right: &Value) -> Result<Option<Ordering>> {
+    match (left, right) {
+        (Value::Jsonb(left), Value::Jsonb(right)) => Ok(Some(jsonb_key(left)?.cmp(&jsonb_key(right)?))),
+        _ => Ok(left.compare(right)),
+    }
+}
+
 fn extreme(args: &[Value], greatest: bool) -> Result<Value> {
     let mut best: Option<&Value> = None;
     for value in args.iter().filter(|value| !value.is_null()) {
         let better = match best {
             None => true,
             Some(before) => {
-                let order = value.compare(before).ok_or_else(|| super::mismatch("greatest", args))?;
+                let order = order(value, before)?.ok_or_else(|| super::mismatch("greatest", args))?;
                 if greatest { order.is_gt() } else { order.is_lt() }
             }
         };
@@ -146,7 +156,7 @@ fn coalesce(_: &Facts, args: &[Value]) -> Result<Value> {
 
 fn nullif(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [left, right] if left.compare(right).is_some_and(std::cmp::Ordering::is_eq) => Ok(Value::Null),
+        [left, right] if order(left, right)?.is_some_and(Ordering::is_eq) => Ok(Value::Null),
         [left, _] => Ok(left.clone()),
         other => Err(super::mismatch("nullif", other)),
     }

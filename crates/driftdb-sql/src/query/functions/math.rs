@@ -2,7 +2,7 @@
 
 use driftdb_types::{DataType as T, Decimal, Error, Result, SqlState, Value};
 
-use super::arith::{DIVISION_SCALE, div, rem, scale_division, scale_max};
+use super::arith::{div, rem};
 use super::text::int;
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch, out_of_range};
 
@@ -32,42 +32,32 @@ macro_rules! double {
 
 const N: T = T::Numeric(None);
 const F8: Returns = Returns::Is(T::Float8);
-const KEEP: Returns = Returns::Scale(scale_max);
-const WHOLE: Returns = Returns::Scale(|_| 0);
-const FINE: Returns = Returns::Quotient(scale_division);
-/// Of a numeric computed as a double the last digits are not shown as zeros.
-const ROUGH: Returns = Returns::Trimmed(scale_division);
-
-/// The scale that the constant second argument of `round` and `trunc` asks for.
-const ASKED: Returns = Returns::Scale(|scales| match scales {
-    [_, asked] => (*asked).clamp(0, DIVISION_SCALE),
-    _ => crate::query::types::NUMERIC_SCALE,
-});
+const EXACT: Returns = Returns::Is(N);
 
 pub(super) const FUNCTIONS: &[Builtin] = &[
     math!("abs", [
         (T::Int4) => Returns::Is(T::Int4), abs; (T::Int8) => Returns::Is(T::Int8), abs; (T::Int2) => Returns::Is(T::Int2), abs;
-        (T::Float8) => F8, abs; (T::Float4) => Returns::Is(T::Float4), abs; (N) => KEEP, abs
+        (T::Float8) => F8, abs; (T::Float4) => Returns::Is(T::Float4), abs; (N) => EXACT, abs
     ]),
-    math!("ceil", [(T::Float8) => F8, ceil; (N) => WHOLE, ceil]),
-    math!("ceiling", [(T::Float8) => F8, ceil; (N) => WHOLE, ceil]),
-    math!("floor", [(T::Float8) => F8, floor; (N) => WHOLE, floor]),
-    math!("round", [(T::Float8) => F8, round; (N) => WHOLE, round; (N, T::Int4) => ASKED, round]),
-    math!("trunc", [(T::Float8) => F8, trunc; (N) => WHOLE, trunc; (N, T::Int4) => ASKED, trunc]),
-    math!("sign", [(T::Float8) => F8, sign; (N) => WHOLE, sign]),
+    math!("ceil", [(T::Float8) => F8, ceil; (N) => EXACT, ceil]),
+    math!("ceiling", [(T::Float8) => F8, ceil; (N) => EXACT, ceil]),
+    math!("floor", [(T::Float8) => F8, floor; (N) => EXACT, floor]),
+    math!("round", [(T::Float8) => F8, round; (N) => EXACT, round; (N, T::Int4) => EXACT, round]),
+    math!("trunc", [(T::Float8) => F8, trunc; (N) => EXACT, trunc; (N, T::Int4) => EXACT, trunc]),
+    math!("sign", [(T::Float8) => F8, sign; (N) => EXACT, sign]),
     math!("mod", [
         (T::Int4, T::Int4) => Returns::Is(T::Int4), rem; (T::Int8, T::Int8) => Returns::Is(T::Int8), rem;
-        (T::Int2, T::Int2) => Returns::Is(T::Int2), rem; (N, N) => KEEP, rem
+        (T::Int2, T::Int2) => Returns::Is(T::Int2), rem; (N, N) => EXACT, rem
     ]),
-    math!("div", [(N, N) => WHOLE, whole_div]),
-    math!("power", [(T::Float8, T::Float8) => F8, power; (N, N) => FINE, power]),
-    math!("pow", [(T::Float8, T::Float8) => F8, power; (N, N) => FINE, power]),
-    math!("sqrt", [(T::Float8) => F8, sqrt; (N) => ROUGH, sqrt]),
+    math!("div", [(N, N) => EXACT, whole_div]),
+    math!("power", [(T::Float8, T::Float8) => F8, power; (N, N) => EXACT, power]),
+    math!("pow", [(T::Float8, T::Float8) => F8, power; (N, N) => EXACT, power]),
+    math!("sqrt", [(T::Float8) => F8, sqrt; (N) => EXACT, sqrt]),
     double!("cbrt", |x| Ok(x.cbrt())),
-    math!("exp", [(T::Float8) => F8, exp; (N) => ROUGH, exp]),
-    math!("ln", [(T::Float8) => F8, ln; (N) => ROUGH, ln]),
-    math!("log", [(T::Float8) => F8, log10; (N) => ROUGH, log10; (N, N) => ROUGH, log]),
-    math!("log10", [(T::Float8) => F8, log10; (N) => ROUGH, log10]),
+    math!("exp", [(T::Float8) => F8, exp; (N) => EXACT, exp]),
+    math!("ln", [(T::Float8) => F8, ln; (N) => EXACT, ln]),
+    math!("log", [(T::Float8) => F8, log10; (N) => EXACT, log10; (N, N) => EXACT, log]),
+    math!("log10", [(T::Float8) => F8, log10; (N) => EXACT, log10]),
     Builtin {
         name: "pi",
         nulls: Nulls::Strict,
@@ -90,9 +80,16 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
         [Value::Float8(y), Value::Float8(x)] => Ok(Value::Float8(y.atan2(*x))),
         other => Err(mismatch("atan2", other)),
     }]),
+    math!("scale", [(N) => Returns::Is(T::Int4), |_, a| scale_of(a, Decimal::scale)]),
+    math!("min_scale", [(N) => Returns::Is(T::Int4), |_, a| scale_of(a, Decimal::min_scale)]),
+    math!("trim_scale", [(N) => EXACT, trim_scale]),
+    math!("width_bucket", [
+        (T::Float8, T::Float8, T::Float8, T::Int4) => Returns::Is(T::Int4), width_bucket;
+        (N, N, N, T::Int4) => Returns::Is(T::Int4), width_bucket
+    ]),
     math!("gcd", [(T::Int4, T::Int4) => Returns::Is(T::Int4), gcd; (T::Int8, T::Int8) => Returns::Is(T::Int8), gcd]),
     math!("lcm", [(T::Int4, T::Int4) => Returns::Is(T::Int4), lcm; (T::Int8, T::Int8) => Returns::Is(T::Int8), lcm]),
-    math!("factorial", [(T::Int8) => WHOLE, factorial]),
+    math!("factorial", [(T::Int8) => EXACT, factorial]),
 ];
 
 fn one(name: &str, args: &[Value], eval: fn(f64) -> Result<f64>) -> Result<Value> {
@@ -161,8 +158,9 @@ fn round(_: &Facts, args: &[Value]) -> Result<Value> {
         [Value::Numeric(v), Value::Int4(_)] => {
             let digits = int(args, 1)?;
             match u8::try_from(digits) {
-                Ok(digits) if digits >= v.scale() => Ok(Value::Numeric(*v)),
+                Ok(digits) if digits >= v.scale() => Ok(Value::Numeric(filled(*v, digits))),
                 Ok(digits) => v.rescale(digits).map(Value::Numeric),
+                Err(_) if digits > 0 => Ok(Value::Numeric(filled(*v, u8::MAX))),
                 Err(_) => to_tens(*v, digits, |v| v.rescale(0)),
             }
         }
@@ -177,17 +175,24 @@ fn trunc(_: &Facts, args: &[Value]) -> Result<Value> {
         [Value::Numeric(v), Value::Int4(_)] => {
             let digits = int(args, 1)?;
             match u8::try_from(digits) {
-                Ok(digits) if digits >= v.scale() => Ok(Value::Numeric(*v)),
+                Ok(digits) if digits >= v.scale() => Ok(Value::Numeric(filled(*v, digits))),
                 Ok(digits) => {
                     let drop =
                         10_i128.checked_pow(u32::from(v.scale() - digits)).ok_or_else(|| out_of_range("numeric"))?;
                     Decimal::new(v.unscaled() / drop, digits).map(Value::Numeric)
                 }
+                Err(_) if digits > 0 => Ok(Value::Numeric(filled(*v, u8::MAX))),
                 Err(_) => to_tens(*v, digits, truncated),
             }
         }
         other => Err(mismatch("trunc", other)),
     }
+}
+
+/// With zeros up to so many digits behind the point, or as many of them as there is room for.
+fn filled(value: Decimal, digits: u8) -> Decimal {
+    let most = digits.min(Decimal::DIGITS_MAX);
+    (value.scale()..=most).rev().find_map(|scale| value.rescale(scale).ok()).unwrap_or(value)
 }
 
 /// Rounding before the point: divided by the power of ten, made whole, and multiplied again.
@@ -212,63 +217,56 @@ fn whole_div(facts: &Facts, args: &[Value]) -> Result<Value> {
     }
 }
 
-pub(super) fn power(_: &Facts, args: &[Value]) -> Result<Value> {
-    let check = |base: f64, exponent: f64| {
-        let bad = |message: &str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, message));
-        if base == 0.0 && exponent < 0.0 {
-            return bad("zero raised to a negative power is undefined");
-        }
-        if base < 0.0 && exponent.fract() != 0.0 {
-            return bad("a negative number raised to a non-integer power yields a complex result");
-        }
-        Ok(base.powf(exponent))
+/// The result of a function on finite doubles must be one.
+fn fits(result: f64, finite: bool) -> Result<f64> {
+    let out_of_range = |how: &str| {
+        Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value out of range: {how}")))
     };
+    match (result.is_infinite(), result == 0.0) {
+        (true, _) if finite => out_of_range("overflow"),
+        (_, true) if finite => out_of_range("underflow"),
+        _ => Ok(result),
+    }
+}
+
+pub(super) fn power(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
         [Value::Float8(base), Value::Float8(exponent)] => {
-            let result = check(*base, *exponent)?;
-            if result.is_infinite() && base.is_finite() && exponent.is_finite() {
-                return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow"));
+            let bad = |message: &str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, message));
+            if *base == 0.0 && *exponent < 0.0 {
+                return bad("zero raised to a negative power is undefined");
             }
-            Ok(Value::Float8(result))
-        }
-        [Value::Numeric(base), Value::Numeric(exponent)] => {
-            if let Ok(times @ 0..=128) = exponent.to_i64()
-                && truncated(*exponent)?.cmp_value(exponent).is_eq()
-            {
-                let mut product = Decimal::from(1);
-                for _ in 0..times {
-                    product = product.checked_mul(*base)?;
-                }
-                return Ok(Value::Numeric(product));
+            if *base < 0.0 && exponent.is_finite() && exponent.fract() != 0.0 {
+                return bad("a negative number raised to a non-integer power yields a complex result");
             }
-            Decimal::from_f64(check(base.to_f64(), exponent.to_f64())?).map(Value::Numeric)
+            let finite = base.is_finite() && exponent.is_finite() && *base != 0.0;
+            fits(base.powf(*exponent), finite).map(Value::Float8)
         }
+        [Value::Numeric(base), Value::Numeric(exponent)] => base.power(*exponent).map(Value::Numeric),
         other => Err(mismatch("power", other)),
     }
 }
 
-/// The numeric forms are computed as doubles: 15 digits are right, PostgreSQL gives more.
-fn through_double(args: &[Value], name: &str, eval: fn(f64) -> Result<f64>) -> Result<Value> {
+fn sqrt(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Numeric(x)] => Decimal::from_f64(eval(x.to_f64())?).map(Value::Numeric),
-        other => one(name, other, eval),
+        [Value::Numeric(x)] => x.sqrt().map(Value::Numeric),
+        other => one("sqrt", other, |x| {
+            if x < 0.0 {
+                return Err(Error::new(
+                    SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION,
+                    "cannot take square root of a negative number",
+                ));
+            }
+            Ok(x.sqrt())
+        }),
     }
 }
 
-fn sqrt(_: &Facts, args: &[Value]) -> Result<Value> {
-    through_double(args, "sqrt", |x| {
-        if x < 0.0 {
-            return Err(Error::new(
-                SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION,
-                "cannot take square root of a negative number",
-            ));
-        }
-        Ok(x.sqrt())
-    })
-}
-
 fn exp(_: &Facts, args: &[Value]) -> Result<Value> {
-    through_double(args, "exp", |x| Ok(x.exp()))
+    match args {
+        [Value::Numeric(x)] => x.exp().map(Value::Numeric),
+        other => one("exp", other, |x| fits(x.exp(), x.is_finite())),
+    }
 }
 
 fn positive(x: f64) -> Result<f64> {
@@ -283,23 +281,88 @@ fn positive(x: f64) -> Result<f64> {
 }
 
 fn ln(_: &Facts, args: &[Value]) -> Result<Value> {
-    through_double(args, "ln", |x| positive(x).map(f64::ln))
+    match args {
+        [Value::Numeric(x)] => x.ln().map(Value::Numeric),
+        other => one("ln", other, |x| positive(x).map(f64::ln)),
+    }
 }
 
 fn log10(_: &Facts, args: &[Value]) -> Result<Value> {
-    through_double(args, "log", |x| positive(x).map(f64::log10))
+    match args {
+        [Value::Numeric(x)] => x.log(Decimal::from(10i64)).map(Value::Numeric),
+        other => one("log", other, |x| positive(x).map(f64::log10)),
+    }
 }
 
 fn log(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Numeric(base), Value::Numeric(x)] => {
-            let (base, x) = (positive(base.to_f64())?.ln(), positive(x.to_f64())?.ln());
-            if base == 0.0 {
-                return Err(super::division_by_zero());
-            }
-            Decimal::from_f64(x / base).map(Value::Numeric)
-        }
+        [Value::Numeric(base), Value::Numeric(x)] => x.log(*base).map(Value::Numeric),
         other => Err(mismatch("log", other)),
+    }
+}
+
+/// `scale`, `min_scale`.
+fn scale_of(args: &[Value], scale: fn(Decimal) -> u8) -> Result<Value> {
+    match args {
+        [Value::Numeric(v)] => Ok(Value::Int4(i32::from(scale(*v)))),
+        other => Err(mismatch("scale", other)),
+    }
+}
+
+fn trim_scale(_: &Facts, args: &[Value]) -> Result<Value> {
+    match args {
+        [Value::Numeric(v)] => Ok(Value::Numeric(v.normalized())),
+        other => Err(mismatch("trim_scale", other)),
+    }
+}
+
+/// The bucket of `count` equal ones between two bounds that an operand falls into: 0 before, `count + 1` behind.
+fn width_bucket(_: &Facts, args: &[Value]) -> Result<Value> {
+    let bad = |message: &str| Error::new(SqlState::INVALID_PARAMETER_VALUE, message);
+    let count = match args.get(3) {
+        Some(Value::Int4(count)) if *count > 0 => *count,
+        _ => return Err(bad("count must be greater than zero")),
+    };
+    let beyond = || count.checked_add(1).map(Value::Int4).ok_or_else(|| out_of_range("integer"));
+    match args {
+        [Value::Numeric(operand), Value::Numeric(low), Value::Numeric(high), _] => {
+            // Counted from the upper bound down where the bounds are in that order.
+            let (up, across) = (operand.checked_sub(*low)?, high.checked_sub(*low)?);
+            if across.is_zero() {
+                return Err(bad("lower bound cannot equal upper bound"));
+            }
+            let (up, across) = if across.is_negative() { (-up, -across) } else { (up, across) };
+            if up.is_negative() {
+                return Ok(Value::Int4(0));
+            }
+            if up.cmp_value(&across).is_ge() {
+                return beyond();
+            }
+            let scaled = up.checked_mul(Decimal::from(count))?;
+            let rest = scaled.checked_rem(across)?;
+            let bucket = scaled.checked_sub(rest)?.checked_div(across)?.to_i64()?;
+            i32::try_from(bucket + 1).map(Value::Int4).map_err(|_| out_of_range("integer"))
+        }
+        [Value::Float8(operand), Value::Float8(low), Value::Float8(high), _] => {
+            if operand.is_nan() || low.is_nan() || high.is_nan() {
+                return Err(bad("operand, lower bound, and upper bound cannot be NaN"));
+            }
+            if low.is_infinite() || high.is_infinite() {
+                return Err(bad("lower and upper bounds must be finite"));
+            }
+            if low == high {
+                return Err(bad("lower bound cannot equal upper bound"));
+            }
+            let (up, across) = if low < high { (operand - low, high - low) } else { (low - operand, low - high) };
+            if up < 0.0 {
+                return Ok(Value::Int4(0));
+            }
+            if up >= across {
+                return beyond();
+            }
+            Ok(Value::Int4((f64::from(count) * (up / across)) as i32 + 1))
+        }
+        other => Err(mismatch("width_bucket", other)),
     }
 }
 

@@ -8,12 +8,18 @@
 mod arith;
 mod cast;
 mod catalog;
+mod from_char;
+mod interval;
 mod json;
+mod key;
 mod logic;
 mod math;
 mod md5;
+mod misc;
+mod number_template;
 mod overload;
 mod pattern;
+mod sha256;
 mod text;
 mod time;
 mod to_char;
@@ -35,6 +41,7 @@ use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
 
 pub(crate) use cast::cast_expr;
 pub(crate) use catalog::CLUSTERED_INDEX_OID;
+pub(crate) use key::KEY;
 pub(crate) use overload::{
     ArgType, Kind, Overload, Resolution, Returns, common_type, implicit_cost, no_match, param_arrow,
 };
@@ -80,16 +87,20 @@ pub(crate) type Eval = fn(&Facts, &[Value]) -> Result<Value>;
 
 /// The builtin of that name.
 pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
-    let groups: [&'static [Builtin]; 9] = [
+    let groups: [&'static [Builtin]; 13] = [
         arith::OPERATORS,
         text::FUNCTIONS,
         math::FUNCTIONS,
         time::FUNCTIONS,
+        interval::FUNCTIONS,
         to_char::FUNCTIONS,
+        from_char::FUNCTIONS,
         pattern::FUNCTIONS,
         logic::FUNCTIONS,
         catalog::FUNCTIONS,
         json::FUNCTIONS,
+        misc::FUNCTIONS,
+        key::FUNCTIONS,
     ];
     groups.into_iter().flatten().find(|builtin| builtin.name == name)
 }

@@ -15,10 +15,7 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 
 use super::{Builtin, Eval};
 use crate::query::errors::clean_name;
-use crate::query::types::{
-    Digits, NUMERIC_PRECISION, NUMERIC_SCALE, QUOTIENT_CODE, TYPE_KEY, arrow_type, data_type_of, digits_of, field,
-    type_code,
-};
+use crate::query::types::{NUMERIC, NUMERIC_KEY, arrow_type, data_type_of, field};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +33,8 @@ pub(crate) enum Returns {
     Is(DataType),
     /// The type of the [`Kind::Same`] parameters.
     Same,
-    /// A numeric whose scale follows from the arguments' scales.
-    Scale(fn(&[i8]) -> i8),
-    /// The same for a division.
-    Quotient(fn(&[i8]) -> i8),
-    /// The same, shown without trailing zeros.
-    Trimmed(fn(&[i8]) -> i8),
+    /// A numeric in the form that numerics are compared in.
+    NumericKey,
 }
 
 /// One form of a function.
@@ -56,7 +49,7 @@ pub(crate) struct Overload {
 /// What is known of an argument.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ArgType {
-    Known { data_type: DataType, arrow: ArrowType, digits: Digits, constant: Option<ScalarValue> },
+    Known { data_type: DataType, arrow: ArrowType },
     Unknown,
 }
 
@@ -74,7 +67,7 @@ pub(crate) struct Resolution {
     pub(crate) eval: Eval,
     /// What each argument is to be converted to.
     pub(crate) targets: Vec<DataType>,
-    /// The same in Arrow's words; decimals keep the scale they have.
+    /// The same in Arrow's words; numerics keep the form they have.
     pub(crate) params: Vec<ArrowType>,
     pub(crate) field: FieldRef,
 }
@@ -84,12 +77,7 @@ pub(crate) fn arg_type(field: &Field, scalar: Option<&ScalarValue>) -> Result<Ar
     match (field.data_type(), scalar) {
         (ArrowType::Null, _) => Ok(ArgType::Unknown),
         (ArrowType::Utf8, Some(ScalarValue::Utf8(_))) => Ok(ArgType::Unknown),
-        (arrow, scalar) => Ok(ArgType::Known {
-            data_type: data_type_of(field)?,
-            arrow: arrow.clone(),
-            digits: digits_of(field),
-            constant: scalar.cloned(),
-        }),
+        (arrow, _) => Ok(ArgType::Known { data_type: data_type_of(field)?, arrow: arrow.clone() }),
     }
 }
 
@@ -181,97 +169,36 @@ fn settle(builtin: &'static Builtin, overload: &'static Overload, args: &[ArgTyp
     };
     let mut targets = Vec::with_capacity(args.len());
     let mut params = Vec::with_capacity(args.len());
-    let mut scales = Vec::new();
     for (position, arg) in args.iter().enumerate() {
         let target = match kind_of(position) {
             Kind::Is(target) => target,
             Kind::Any => arg.data_type().unwrap_or(DataType::Text),
             Kind::Same => same.unwrap_or(DataType::Text),
         };
-        let arrow = param_arrow(arg, target);
-        if let ArrowType::Decimal128(_, scale) = arrow {
-            scales.push(scale);
-        }
-        // What scale `round(x, n)` gives is in the constant n.
-        if let ArgType::Known { constant: Some(ScalarValue::Int32(Some(n))), .. } = arg
-            && target == DataType::Int4
-        {
-            scales.push(i8::try_from(*n).unwrap_or(NUMERIC_SCALE));
-        }
         targets.push(target);
-        params.push(arrow);
+        params.push(match kind_of(position) {
+            Kind::Same => arrow_type(target),
+            _ => param_arrow(arg, target),
+        });
     }
     let field = match overload.returns {
-        Returns::Is(data_type) => Arc::new(field(builtin.name, data_type, true)),
-        Returns::Same => {
-            let known = args.iter().zip(&params).filter(|(arg, _)| **arg != ArgType::Unknown).map(|(_, param)| param);
-            same_field(builtin.name, same.unwrap_or(DataType::Text), known, digits_from(args))
-        }
-        Returns::Scale(scale) => Arc::new(numeric_field(builtin.name, scale(&scales), digits_from(args))),
-        Returns::Trimmed(scale) => Arc::new(numeric_field(builtin.name, scale(&scales), Digits::Trimmed)),
-        Returns::Quotient(scale) => {
-            let digits = match digits_from(args) {
-                Digits::Trimmed => Digits::Trimmed,
-                _ => Digits::Quotient,
-            };
-            Arc::new(numeric_field(builtin.name, scale(&scales), digits))
-        }
+        Returns::Is(data_type) => field(builtin.name, data_type, true),
+        Returns::Same => field(builtin.name, same.unwrap_or(DataType::Text), true),
+        Returns::NumericKey => Field::new(builtin.name, NUMERIC_KEY, true),
     };
-    // Values of one numeric type must have one scale.
-    if let (Some(DataType::Numeric(_)), ArrowType::Decimal128(..)) = (same, field.data_type()) {
-        for (param, position) in params.iter_mut().zip(0..) {
-            if kind_of(position) == Kind::Same {
-                *param = field.data_type().clone();
-            }
-        }
-    }
-    Ok(Resolution { eval: overload.eval, targets, params, field })
+    Ok(Resolution { eval: overload.eval, targets, params, field: Arc::new(field) })
 }
 
-/// The Arrow type an argument is converted to: a numeric keeps the scale it has, an integer needs none.
+/// The Arrow type an argument is converted to: where a numeric is wanted, any form of one will do.
 pub(crate) fn param_arrow(arg: &ArgType, target: DataType) -> ArrowType {
     match (arg, target) {
         (ArgType::Known { arrow: arrow @ ArrowType::Decimal128(..), .. }, DataType::Numeric(_)) => arrow.clone(),
         (ArgType::Known { data_type, .. }, DataType::Numeric(_)) if data_type.is_integer() => {
             ArrowType::Decimal128(38, 0)
         }
+        (_, DataType::Numeric(_)) => NUMERIC,
         _ => arrow_type(target),
     }
-}
-
-/// A result of numerics without a scale of their own has none either.
-fn digits_from(args: &[ArgType]) -> Digits {
-    let trimmed =
-        |arg: &ArgType| matches!(arg, ArgType::Known { data_type: DataType::Numeric(_), digits: Digits::Trimmed, .. });
-    if args.iter().any(trimmed) { Digits::Trimmed } else { Digits::All }
-}
-
-fn same_field<'a>(
-    name: &str,
-    data_type: DataType,
-    params: impl Iterator<Item = &'a ArrowType>,
-    digits: Digits,
-) -> FieldRef {
-    if let DataType::Numeric(None) = data_type {
-        let scale = params.filter_map(|param| match param {
-            ArrowType::Decimal128(_, scale) => Some(*scale),
-            _ => None,
-        });
-        return Arc::new(numeric_field(name, scale.max().unwrap_or(0), digits));
-    }
-    Arc::new(field(name, data_type, true))
-}
-
-/// A numeric of that scale, shown so.
-pub(crate) fn numeric_field(name: &str, scale: i8, digits: Digits) -> Field {
-    let shown = Field::new(name, ArrowType::Decimal128(NUMERIC_PRECISION, scale), true);
-    let code = match digits {
-        Digits::All if scale != NUMERIC_SCALE => return shown,
-        Digits::All => type_code(DataType::Numeric(Some((NUMERIC_PRECISION, scale.unsigned_abs())))),
-        Digits::Trimmed => type_code(DataType::Numeric(None)),
-        Digits::Quotient => QUOTIENT_CODE.to_owned(),
-    };
-    shown.with_metadata(std::collections::HashMap::from([(TYPE_KEY.to_owned(), code)]))
 }
 
 /// The one type that values of these types get together in UNION, CASE, VALUES and the like; `None` is unknown.

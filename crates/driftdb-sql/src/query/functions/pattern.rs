@@ -6,13 +6,16 @@ use std::cell::RefCell;
 use driftdb_types::{DataType as T, Error, Result, SqlState, Value};
 use regex::{Regex, RegexBuilder};
 
-use super::text::{function, text};
+use super::text::{function, int, text};
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns};
 
 pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("regexp_replace", Strict, [
         (T::Text, T::Text, T::Text) => T::Text, regexp_replace;
         (T::Text, T::Text, T::Text, T::Text) => T::Text, regexp_replace;
+        (T::Text, T::Text, T::Text, T::Int4) => T::Text, regexp_replace_nth;
+        (T::Text, T::Text, T::Text, T::Int4, T::Int4) => T::Text, regexp_replace_nth;
+        (T::Text, T::Text, T::Text, T::Int4, T::Int4, T::Text) => T::Text, regexp_replace_nth;
     ]),
     function!("regexp_like", Strict, [
         (T::Text, T::Text) => T::Bool, regexp_like; (T::Text, T::Text, T::Text) => T::Bool, regexp_like;
@@ -101,11 +104,57 @@ pub(super) fn regex_substring(_: &Facts, args: &[Value]) -> Result<Value> {
 fn regexp_replace(_: &Facts, args: &[Value]) -> Result<Value> {
     let source = text(args, 0)?;
     let flags = if args.len() > 3 { text(args, 3)? } else { "" };
-    let replacement = replacement(text(args, 2)?);
-    with_regex(text(args, 1)?, flags, |regex| {
-        let times = if flags.contains('g') { 0 } else { 1 };
-        Value::Text(regex.replacen(source, times, replacement.as_str()).into_owned())
+    let wanted = if flags.contains('g') { 0 } else { 1 };
+    replaced(source, text(args, 1)?, flags, text(args, 2)?, 0, wanted)
+}
+
+/// With the `wanted`-th match from a place on replaced, or all of them if that is 0.
+fn replaced(source: &str, pattern: &str, flags: &str, by: &str, from: usize, wanted: usize) -> Result<Value> {
+    let replacement = replacement(by);
+    with_regex(pattern, flags, |regex| {
+        let (mut out, mut copied, mut found, mut at) = (String::new(), 0, 0, from);
+        while let Some(captures) = regex.captures_at(source, at) {
+            let Some(whole) = captures.get(0) else { break };
+            found += 1;
+            if wanted == 0 || found == wanted {
+                out.push_str(source.get(copied..whole.start()).unwrap_or_default());
+                captures.expand(&replacement, &mut out);
+                copied = whole.end();
+            }
+            if found == wanted {
+                break;
+            }
+            // An empty match would be found again.
+            let next = source.get(whole.end()..).and_then(|rest| rest.chars().next());
+            match (whole.is_empty(), next) {
+                (false, _) => at = whole.end(),
+                (true, Some(c)) => at = whole.end() + c.len_utf8(),
+                (true, None) => break,
+            }
+        }
+        out.push_str(source.get(copied..).unwrap_or_default());
+        Value::Text(out)
     })
+}
+
+/// From a character on, the n-th match, or all of them where n is 0.
+fn regexp_replace_nth(_: &Facts, args: &[Value]) -> Result<Value> {
+    let source = text(args, 0)?;
+    let invalid = |name: &str, value: i32| {
+        Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": {value}")))
+    };
+    let start = int(args, 3)?;
+    let Some(skip) = start.checked_sub(1).and_then(|skip| usize::try_from(skip).ok()) else {
+        return invalid("start", start);
+    };
+    let n = if args.len() > 4 { int(args, 4)? } else { 1 };
+    let Ok(wanted) = usize::try_from(n) else { return invalid("n", n) };
+    let flags = if args.len() > 5 { text(args, 5)? } else { "" };
+    if source.chars().count() < skip {
+        return Ok(Value::Text(source.to_owned()));
+    }
+    let from = source.char_indices().nth(skip).map_or(source.len(), |(at, _)| at);
+    replaced(source, text(args, 1)?, flags, text(args, 2)?, from, wanted)
 }
 
 fn replacement(written: &str) -> String {
@@ -179,7 +228,12 @@ fn escape_of(args: &[Value]) -> Result<Option<u8>> {
     if args.len() < 3 {
         return Ok(Some(b'\\'));
     }
-    match text(args, 2)?.as_bytes() {
+    let escape = text(args, 2)?;
+    if escape.chars().count() > 1 {
+        return Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
+            .hint("Escape string must be empty or one character."));
+    }
+    match escape.as_bytes() {
         [] => Ok(None),
         [byte] => Ok(Some(*byte)),
         _ => Err(Error::unsupported("an ESCAPE character outside ASCII")),
@@ -200,6 +254,8 @@ pub(crate) fn like_match(text: &[u8], pattern: &[u8], escape: Option<u8>) -> Res
             }
             Some(b'_') if t < text.len() => Some((1, char_len(text, t))),
             Some(byte) if Some(*byte) == escape => match pattern.get(p + 1) {
+                // At the end of the text nobody looks at what is escaped.
+                _ if t >= text.len() => None,
                 None => {
                     return Err(Error::new(
                         SqlState::INVALID_ESCAPE_SEQUENCE,
@@ -252,6 +308,7 @@ mod tests {
         assert!(!like("abc", "a\\%c"));
         assert!(like("aXbXc", "a%X%c"));
         assert!(!like("aab", "a%c"));
-        assert!(like_match(b"a", b"a\\", Some(b'\\')).is_err());
+        assert!(!like("a", "a\\"));
+        assert!(like_match(b"ab", b"a\\", Some(b'\\')).is_err());
     }
 }

@@ -68,7 +68,7 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("decode", Strict, [(T::Text, T::Text) => T::Bytea, decode]),
     function!("md5", Strict, [(T::Text) => T::Text, |_, a| Ok(Value::Text(hex(&super::md5::digest(text(a, 0)?.as_bytes()))));
         (T::Bytea) => T::Text, |_, a| match a { [Value::Bytea(v)] => Ok(Value::Text(hex(&super::md5::digest(v)))), o => Err(mismatch("md5", o)) }]),
-    variadic("concat", &[Overload { args: &[], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: concat }]),
+    variadic("concat", &[Overload { args: &[Kind::Any], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: concat }]),
     variadic(
         "concat_ws",
         &[Overload {
@@ -260,6 +260,9 @@ fn split_part(_: &Facts, args: &[Value]) -> Result<Value> {
 
 fn chr(_: &Facts, args: &[Value]) -> Result<Value> {
     let code = int(args, 0)?;
+    if code < 0 {
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "character number must be positive"));
+    }
     if code == 0 {
         return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"));
     }
@@ -285,10 +288,24 @@ fn overlay(_: &Facts, args: &[Value]) -> Result<Value> {
     Ok(Value::Text(out))
 }
 
+/// PostgreSQL's keywords that are reserved in some place.
+const RESERVED: &str = "all analyse analyze and any array as asc asymmetric authorization between bigint binary bit \
+    boolean both case cast char character check coalesce collate collation column concurrently constraint create cross \
+    current_catalog current_date current_role current_schema current_time current_timestamp current_user dec decimal \
+    default deferrable desc distinct do else end except exists extract false fetch float for foreign freeze from full \
+    grant greatest group grouping having ilike in initially inner inout int integer intersect interval into is isnull \
+    join lateral leading least left like limit localtime localtimestamp national natural nchar none normalize not \
+    notnull null nullif numeric offset on only or order out outer overlaps overlay placing position precision primary \
+    real references returning right row select session_user setof similar smallint some substring symmetric table \
+    tablesample then time timestamp to trailing treat trim true union unique user using values varchar variadic verbose \
+    when where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot \
+    xmlserialize xmltable";
+
 pub(super) fn quote_ident(name: &str) -> String {
     let plain = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '$');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let keyword = RESERVED.split_ascii_whitespace().any(|keyword| keyword == name);
+    if plain && !keyword { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 fn quote_literal(text: &str) -> String {
@@ -419,8 +436,22 @@ fn format(facts: &Facts, args: &[Value]) -> Result<Value> {
             out.push('%');
             continue;
         }
-        let Some(specifier @ ('s' | 'I' | 'L')) = specifier else {
-            return Err(Error::unsupported("this format() specifier").hint("%s, %I, %L and %% are done."));
+        let specifier = match specifier {
+            Some(specifier @ ('s' | 'I' | 'L')) => specifier,
+            Some('0'..='9' | '-' | '*' | '$') => {
+                return Err(Error::unsupported("a position or width in format()").hint("%s, %I, %L and %% are done."));
+            }
+            Some(other) => {
+                return Err(Error::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("unrecognized format() type specifier \"{other}\""),
+                )
+                .hint("For a single \"%\" use \"%%\"."));
+            }
+            None => {
+                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "unterminated format() type specifier")
+                    .hint("For a single \"%\" use \"%%\"."));
+            }
         };
         let Some(value) = rest.next() else {
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "too few arguments for format()"));

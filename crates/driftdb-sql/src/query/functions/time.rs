@@ -12,6 +12,8 @@ use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch};
 const HOUR_US: i64 = 3_600_000_000;
 const MINUTE_US: i64 = 60_000_000;
 const SECOND_US: i64 = 1_000_000;
+/// The Julian day of 1970-01-01.
+const JULIAN_1970: i64 = 2_440_588;
 
 /// `extract` of one kind of fields, which differ in the digits after the point.
 macro_rules! extract {
@@ -22,7 +24,7 @@ macro_rules! extract {
         ] }
     };
     (@ $of:expr, $scale:literal) => {
-        Overload { args: &[Kind::Is(T::Text), Kind::Is($of)], rest: None, returns: Returns::Scale(|_| $scale), eval: extract }
+        Overload { args: &[Kind::Is(T::Text), Kind::Is($of)], rest: None, returns: Returns::Is(T::Numeric(None)), eval: |facts, args| extract(facts, args, $scale) }
     };
 }
 
@@ -32,7 +34,8 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     extract!("\u{1}extract:6", 6),
     extract!("\u{1}extract:16", 16),
     function!("date_part", Strict, [
-        (T::Text, T::Date) => T::Float8, date_part; (T::Text, T::Timestamp) => T::Float8, date_part;
+        // Of a date it takes the fields of its midnight, unlike extract.
+        (T::Text, T::Date) => T::Float8, |facts, a| date_part(facts, &midnight(a)?); (T::Text, T::Timestamp) => T::Float8, date_part;
         (T::Text, T::TimestampTz) => T::Float8, date_part; (T::Text, T::Time) => T::Float8, date_part;
         (T::Text, T::Interval) => T::Float8, date_part;
     ]),
@@ -42,6 +45,7 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     ]),
     function!("timezone", Strict, [
         (T::Text, T::Timestamp) => T::TimestampTz, timezone; (T::Text, T::TimestampTz) => T::Timestamp, timezone;
+        (T::Interval, T::Timestamp) => T::TimestampTz, timezone; (T::Interval, T::TimestampTz) => T::Timestamp, timezone;
     ]),
     function!("age", Strict, [
         (T::Timestamp, T::Timestamp) => T::Interval, age; (T::TimestampTz, T::TimestampTz) => T::Interval, age;
@@ -50,30 +54,21 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("make_date", Strict, [(T::Int4, T::Int4, T::Int4) => T::Date, make_date]),
     function!("make_time", Strict, [(T::Int4, T::Int4, T::Float8) => T::Time, make_time]),
     function!("make_timestamp", Strict, [(T::Int4, T::Int4, T::Int4, T::Int4, T::Int4, T::Float8) => T::Timestamp, make_timestamp]),
-    function!("to_timestamp", Strict, [(T::Float8) => T::TimestampTz, to_timestamp]),
-    function!("justify_hours", Strict, [(T::Interval) => T::Interval, |_, a| justify(a, true, false)]),
-    function!("justify_days", Strict, [(T::Interval) => T::Interval, |_, a| justify(a, false, true)]),
-    function!("justify_interval", Strict, [(T::Interval) => T::Interval, |_, a| justify(a, true, true)]),
+    function!("make_timestamptz", Strict, [
+        (T::Int4, T::Int4, T::Int4, T::Int4, T::Int4, T::Float8) => T::TimestampTz, make_timestamptz;
+        (T::Int4, T::Int4, T::Int4, T::Int4, T::Int4, T::Float8, T::Text) => T::TimestampTz, make_timestamptz;
+    ]),
+    function!("to_timestamp", Strict, [
+        (T::Float8) => T::TimestampTz, to_timestamp; (T::Text, T::Text) => T::TimestampTz, super::from_char::to_timestamp;
+    ]),
     function!("date_bin", Strict, [
         (T::Interval, T::Timestamp, T::Timestamp) => T::Timestamp, date_bin;
         (T::Interval, T::TimestampTz, T::TimestampTz) => T::TimestampTz, date_bin;
     ]),
     function!("isfinite", Strict, [
-        (T::Date) => T::Bool, |_, _| Ok(Value::Bool(true)); (T::Timestamp) => T::Bool, |_, _| Ok(Value::Bool(true));
-        (T::TimestampTz) => T::Bool, |_, _| Ok(Value::Bool(true)); (T::Interval) => T::Bool, |_, _| Ok(Value::Bool(true));
+        (T::Date) => T::Bool, is_finite; (T::Timestamp) => T::Bool, is_finite;
+        (T::TimestampTz) => T::Bool, is_finite; (T::Interval) => T::Bool, is_finite;
     ]),
-    // What intervals are compared by: their length, a month taken for 30 days.
-    Builtin {
-        name: "\u{1}interval_key",
-        nulls: Nulls::Strict,
-        volatile: false,
-        overloads: &[Overload {
-            args: &[Kind::Is(T::Interval)],
-            rest: None,
-            returns: Returns::Scale(|_| 0),
-            eval: interval_key,
-        }],
-    },
     Builtin {
         name: "clock_timestamp",
         nulls: Nulls::Strict,
@@ -87,11 +82,31 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     },
 ];
 
-fn interval_key(_: &Facts, args: &[Value]) -> Result<Value> {
-    match args {
-        [Value::Interval(interval)] => Decimal::new(interval.estimated_us(), 0).map(Value::Numeric),
-        other => Err(mismatch("interval comparison", other)),
+/// Whether a timestamp is `infinity` or `-infinity`, which have the places of the last and the first number.
+pub(super) fn is_infinite(us: i64) -> bool {
+    matches!(us, i64::MAX | i64::MIN)
+}
+
+/// The infinity that a value is, if it is one.
+fn infinity(value: &Value) -> Option<f64> {
+    match value {
+        Value::Date(i32::MAX) | Value::Timestamp(i64::MAX) | Value::TimestampTz(i64::MAX) => Some(f64::INFINITY),
+        Value::Date(i32::MIN) | Value::Timestamp(i64::MIN) | Value::TimestampTz(i64::MIN) => Some(f64::NEG_INFINITY),
+        _ => None,
     }
+}
+
+fn is_finite(_: &Facts, args: &[Value]) -> Result<Value> {
+    Ok(Value::Bool(args.iter().all(|value| infinity(value).is_none())))
+}
+
+/// A date among the arguments as the timestamp of its midnight.
+fn midnight(args: &[Value]) -> Result<Vec<Value>> {
+    let at_midnight = |value: &Value| match value {
+        Value::Date(date) => date_to_us(*date).map(Value::Timestamp),
+        other => Ok(other.clone()),
+    };
+    args.iter().map(at_midnight).collect()
 }
 
 /// Days since 1970-01-01 of a date.
@@ -119,26 +134,33 @@ pub(super) fn date_parts(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-fn days_in_month(year: i64, month: i64) -> i64 {
+pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
     let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     days_of(next_year, next_month, 1) - days_of(year, month, 1)
 }
 
 /// A moment plus months (the day is cut to the month's length), then days, then microseconds.
 pub(crate) fn add_interval(at: i64, by: Interval) -> Result<i64> {
+    if is_infinite(at) {
+        return Ok(at);
+    }
     let dated = add_days(at, by)?;
     dated.checked_add(by.micros).filter(|us| in_range(*us)).ok_or_else(timestamp_overflow)
 }
 
 /// The same for a moment of the world: months and days pass on the clock of the session's zone.
 pub(crate) fn add_interval_tz(at: i64, by: Interval, zone: &TimeZone) -> Result<i64> {
+    if is_infinite(at) {
+        return Ok(at);
+    }
     let dated = if by.months == 0 && by.days == 0 { at } else { zone.to_utc(add_days(zone.to_local(at)?, by)?)? };
     dated.checked_add(by.micros).filter(|us| in_range(*us)).ok_or_else(timestamp_overflow)
 }
 
-/// From 4713 BC to 294276 AD, as PostgreSQL.
-fn in_range(us: i64) -> bool {
-    (-210_866_803_200_000_000..9_223_371_331_200_000_000).contains(&us)
+/// From 4714 BC, as in PostgreSQL, to 294247 AD, where 64 bits end; PostgreSQL counts from 2000 and gets thirty years
+/// further.
+pub(super) fn in_range(us: i64) -> bool {
+    (-210_866_803_200_000_000..i64::MAX).contains(&us)
 }
 
 fn add_days(at: i64, by: Interval) -> Result<i64> {
@@ -155,27 +177,12 @@ fn add_days(at: i64, by: Interval) -> Result<i64> {
 
 /// The difference of two moments: days and the rest.
 pub(super) fn interval_between(later: i64, earlier: i64) -> Result<Interval> {
+    if is_infinite(later) || is_infinite(earlier) {
+        return Err(Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "cannot subtract infinite timestamps"));
+    }
     let difference = later.checked_sub(earlier).ok_or_else(timestamp_overflow)?;
     let days = i32::try_from(difference / DAY_US).map_err(|_| timestamp_overflow())?;
     Ok(Interval { months: 0, days, micros: difference % DAY_US })
-}
-
-/// An interval times a factor; what is left of a month goes into days, what is left of a day into time.
-pub(super) fn scale_interval(interval: Interval, factor: f64) -> Result<Interval> {
-    let overflow = || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range");
-    let months = f64::from(interval.months) * factor;
-    let days = f64::from(interval.days) * factor + months.fract() * 30.0;
-    let micros = interval.micros as f64 * factor + round_us(days.fract()) * DAY_US as f64;
-    let whole = |value: f64| if value.abs() < f64::from(i32::MAX) { Ok(value.trunc() as i32) } else { Err(overflow()) };
-    if micros.is_nan() || micros.abs() >= i64::MAX as f64 {
-        return Err(overflow());
-    }
-    Ok(Interval { months: whole(months)?, days: whole(days)?, micros: micros.round() as i64 })
-}
-
-/// Cuts the noise that a double leaves behind the microsecond of a day's fraction.
-fn round_us(fraction: f64) -> f64 {
-    (fraction * DAY_US as f64).round() / DAY_US as f64
 }
 
 /// Something that fields can be taken of: a local date and time, and what it is besides.
@@ -250,7 +257,7 @@ fn field_micros(facts: &Facts, field: &str, value: &Value) -> Result<i128> {
         "week" => date(iso_week(of.days).1),
         "isoyear" => date(iso_week(of.days).0),
         "julian" if of.has_date => {
-            Ok(i128::from(of.days + 2_440_588) * MICRO + i128::from(of.time) * MICRO / i128::from(DAY_US))
+            Ok(i128::from(of.days + JULIAN_1970) * MICRO + i128::from(of.time) * MICRO / i128::from(DAY_US))
         }
         "epoch" => match value {
             Value::TimestampTz(us) => Ok(i128::from(*us)),
@@ -332,24 +339,74 @@ fn normal_field(field: &str) -> Option<&'static str> {
     })
 }
 
-fn extract(facts: &Facts, args: &[Value]) -> Result<Value> {
+/// What a field of an infinite date or time is: as infinite if it only ever grows, else NULL.
+fn infinite_field(field: &str, value: &Value) -> Result<Option<f64>> {
+    let type_name = value.data_type().map_or_else(String::new, |t| t.sql_name());
+    match normal_field(field) {
+        Some("year" | "decade" | "century" | "millennium" | "julian" | "isoyear" | "epoch") => Ok(infinity(value)),
+        Some("hour" | "minute" | "second" | "milliseconds" | "microseconds" | "timezone" | "timezone_hour" | "timezone_minute")
+            if matches!(value, Value::Date(_)) =>
+        {
+            Err(unsupported_unit(field, &type_name))
+        }
+        Some(_) => Ok(None),
+        None => Err(unknown_unit(field, &type_name)),
+    }
+}
+
+fn unsupported_unit(field: &str, type_name: &str) -> Error {
+    Error::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        format!("unit \"{}\" not supported for type {type_name}", field.to_lowercase()),
+    )
+}
+
+fn extract(facts: &Facts, args: &[Value], scale: u8) -> Result<Value> {
     let Some(value) = args.get(1) else { return Err(mismatch("extract", args)) };
-    let micros = field_micros(facts, text(args, 0)?, value)?;
-    Decimal::new(micros, 6).map(Value::Numeric)
+    let field = text(args, 0)?;
+    if infinity(value).is_some() {
+        return match infinite_field(field, value)? {
+            Some(_) => Err(Error::unsupported("the numeric value Infinity").hint("date_part() gives it as a float.")),
+            None => Ok(Value::Null),
+        };
+    }
+    if normal_field(field) == Some("julian")
+        && let Some(of) = fields(facts, value)?
+        && of.has_date
+        && of.has_time
+    {
+        let part = Decimal::from(of.time).checked_div(Decimal::from(DAY_US))?;
+        return Decimal::from(of.days + JULIAN_1970).checked_add(part).map(Value::Numeric);
+    }
+    // All fields of a date are whole.
+    let scale = if matches!(value, Value::Date(_)) { 0 } else { scale };
+    let micros = field_micros(facts, field, value)?;
+    Decimal::new(micros, 6)?.rescale(scale).map(Value::Numeric)
 }
 
 fn date_part(facts: &Facts, args: &[Value]) -> Result<Value> {
     let Some(value) = args.get(1) else { return Err(mismatch("date_part", args)) };
-    Ok(Value::Float8(field_micros(facts, text(args, 0)?, value)? as f64 / 1e6))
+    let field = text(args, 0)?;
+    if infinity(value).is_some() {
+        return Ok(infinite_field(field, value)?.map_or(Value::Null, Value::Float8));
+    }
+    if normal_field(field) == Some("julian")
+        && let Some(of) = fields(facts, value)?
+        && of.has_date
+    {
+        return Ok(Value::Float8((of.days + JULIAN_1970) as f64 + of.time as f64 / DAY_US as f64));
+    }
+    Ok(Value::Float8(field_micros(facts, field, value)? as f64 / 1e6))
 }
 
 fn date_trunc(facts: &Facts, args: &[Value]) -> Result<Value> {
     let unit = text(args, 0)?;
     match args.get(1) {
+        Some(value) if infinity(value).is_some() => Ok(value.clone()),
         Some(Value::Timestamp(us)) => truncate(unit, *us).map(Value::Timestamp),
         Some(Value::TimestampTz(us)) => {
             let other = match args.get(2) {
-                Some(_) => Some(TimeZone::parse(text(args, 2)?)?),
+                Some(_) => Some(TimeZone::named(text(args, 2)?)?),
                 None => None,
             };
             let zone = other.as_ref().unwrap_or(&facts.zone);
@@ -425,9 +482,21 @@ pub(crate) fn extract_scale(field: &str) -> u8 {
     }
 }
 
-/// `AT TIME ZONE`.
+/// `AT TIME ZONE`: an abbreviation, a name, a rule whose offsets count westward, or an interval, which counts eastward.
 fn timezone(_: &Facts, args: &[Value]) -> Result<Value> {
-    let zone = TimeZone::parse(text(args, 0)?)?;
+    let zone = match args.first() {
+        Some(Value::Interval(interval)) if interval.months != 0 || interval.days != 0 => {
+            return Err(Error::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                "interval time zone must not include months or days",
+            ));
+        }
+        Some(Value::Interval(interval)) => {
+            let seconds = i32::try_from(interval.micros / SECOND_US).map_err(|_| timestamp_overflow())?;
+            TimeZone::fixed(seconds)?
+        }
+        _ => TimeZone::named(text(args, 0)?)?,
+    };
     match args.get(1) {
         Some(Value::Timestamp(local)) => zone.to_utc(*local).map(Value::TimestampTz),
         Some(Value::TimestampTz(us)) => zone.to_local(*us).map(Value::Timestamp),
@@ -437,13 +506,16 @@ fn timezone(_: &Facts, args: &[Value]) -> Result<Value> {
 
 /// The difference in years, months, days and time, as a calendar counts it.
 fn age(facts: &Facts, args: &[Value]) -> Result<Value> {
-    let (later, earlier) = match args {
-        [Value::Timestamp(a), Value::Timestamp(b)] => (*a, *b),
-        [Value::TimestampTz(a), Value::TimestampTz(b)] => (facts.zone.to_local(*a)?, facts.zone.to_local(*b)?),
+    let (a, b, forward) = match args {
+        [Value::Timestamp(a), Value::Timestamp(b)] => (*a, *b, a >= b),
+        [Value::TimestampTz(a), Value::TimestampTz(b)] => (facts.zone.to_local(*a)?, facts.zone.to_local(*b)?, a >= b),
         other => return Err(mismatch("age", other)),
     };
-    let sign = if later < earlier { -1 } else { 1 };
-    let (high, low) = (later.max(earlier), later.min(earlier));
+    if is_infinite(a) || is_infinite(b) {
+        // PostgreSQL 15 takes infinity for a date like any other here.
+        return Err(Error::unsupported("the age of an infinite timestamp"));
+    }
+    let (high, low) = if forward { (a, b) } else { (b, a) };
     let (high_year, high_month, high_day) = date_parts(high.div_euclid(DAY_US));
     let (low_year, low_month, low_day) = date_parts(low.div_euclid(DAY_US));
     let mut months = (high_year - low_year) * 12 + high_month - low_month;
@@ -453,11 +525,12 @@ fn age(facts: &Facts, args: &[Value]) -> Result<Value> {
         micros += DAY_US;
         days -= 1;
     }
-    if days < 0 {
-        // The days are borrowed from the month of the earlier date; of the later one when counting backwards.
-        days += if sign > 0 { days_in_month(low_year, low_month) } else { days_in_month(high_year, high_month) };
+    while days < 0 {
+        // The days are borrowed from the month of the earlier date, whichever way is counted.
+        days += days_in_month(low_year, low_month);
         months -= 1;
     }
+    let sign = if forward { 1 } else { -1 };
     let narrow = |number: i64| i32::try_from(number * sign).map_err(|_| timestamp_overflow());
     Ok(Value::Interval(Interval { months: narrow(months)?, days: narrow(days)?, micros: micros * sign }))
 }
@@ -527,10 +600,28 @@ fn make_timestamp(_: &Facts, args: &[Value]) -> Result<Value> {
         .ok_or_else(timestamp_overflow)
 }
 
+/// The same of a zone's clock. A signed offset counts eastward here, unlike in AT TIME ZONE.
+fn make_timestamptz(facts: &Facts, args: &[Value]) -> Result<Value> {
+    let Value::Timestamp(local) = make_timestamp(facts, args)? else { return Err(mismatch("make_timestamptz", args)) };
+    if args.len() < 7 {
+        return facts.zone.to_utc(local).map(Value::TimestampTz);
+    }
+    let name = text(args, 6)?;
+    let zone = TimeZone::named(name)?;
+    let zone = if name.starts_with(['+', '-']) { TimeZone::fixed(-zone.offset_at(0))? } else { zone };
+    zone.to_utc(local).map(Value::TimestampTz)
+}
+
 fn to_timestamp(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
         [Value::Float8(seconds)] => {
-            let us = (seconds * 1e6).round();
+            if seconds.is_nan() {
+                return Err(Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp cannot be NaN"));
+            }
+            if seconds.is_infinite() {
+                return Ok(Value::TimestampTz(if *seconds > 0.0 { i64::MAX } else { i64::MIN }));
+            }
+            let us = (seconds * 1e6).round_ties_even();
             if us.is_nan() || us.abs() >= 9.22e18 || !in_range(us as i64) {
                 return Err(timestamp_overflow());
             }
@@ -540,42 +631,18 @@ fn to_timestamp(_: &Facts, args: &[Value]) -> Result<Value> {
     }
 }
 
-fn justify(args: &[Value], hours: bool, days: bool) -> Result<Value> {
-    let [Value::Interval(interval)] = args else { return Err(mismatch("justify", args)) };
-    let mut out = *interval;
-    let overflow = || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range");
-    if hours {
-        let whole = i32::try_from(out.micros / DAY_US).map_err(|_| overflow())?;
-        out.micros %= DAY_US;
-        out.days = out.days.checked_add(whole).ok_or_else(overflow)?;
-        if out.days > 0 && out.micros < 0 {
-            out.micros += DAY_US;
-            out.days -= 1;
-        } else if out.days < 0 && out.micros > 0 {
-            out.micros -= DAY_US;
-            out.days += 1;
-        }
-    }
-    if days {
-        out.months = out.months.checked_add(out.days / 30).ok_or_else(overflow)?;
-        out.days %= 30;
-        if out.months > 0 && out.days < 0 {
-            out.days += 30;
-            out.months -= 1;
-        } else if out.months < 0 && out.days > 0 {
-            out.days -= 30;
-            out.months += 1;
-        }
-    }
-    Ok(Value::Interval(out))
-}
-
 fn date_bin(_: &Facts, args: &[Value]) -> Result<Value> {
     let (stride, at, origin) = match args {
         [Value::Interval(stride), Value::Timestamp(at), Value::Timestamp(origin)]
         | [Value::Interval(stride), Value::TimestampTz(at), Value::TimestampTz(origin)] => (stride, *at, *origin),
         other => return Err(mismatch("date_bin", other)),
     };
+    if is_infinite(at) {
+        return Ok(args.get(1).cloned().unwrap_or(Value::Null));
+    }
+    if is_infinite(origin) {
+        return Err(Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "origin out of range"));
+    }
     if stride.months != 0 {
         return Err(Error::unsupported("timestamps cannot be binned into intervals containing months or years"));
     }
@@ -587,7 +654,8 @@ fn date_bin(_: &Facts, args: &[Value]) -> Result<Value> {
         return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "stride must be greater than zero"));
     }
     let distance = at.checked_sub(origin).ok_or_else(timestamp_overflow)?;
-    let binned = origin + distance.div_euclid(width) * width;
+    let bins = distance.div_euclid(width).checked_mul(width);
+    let binned = bins.and_then(|bins| origin.checked_add(bins)).ok_or_else(timestamp_overflow)?;
     Ok(match args.get(1) {
         Some(Value::TimestampTz(_)) => Value::TimestampTz(binned),
         _ => Value::Timestamp(binned),

@@ -1,22 +1,23 @@
 //! `to_char`, with the template patterns that are in common use; any other pattern is refused rather than echoed.
 
-use driftdb_types::{DataType as T, Error, Result, SqlState, Value};
+use driftdb_types::{DataType as T, Error, Interval, Result, Value};
 
 use super::arith::DAY_US;
+use super::number_template::of_number;
 use super::text::{function, text};
-use super::time::{date_parts, days_of};
+use super::time::{date_parts, days_of, is_infinite};
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch};
 
 pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("to_char", Strict, [
         (T::Timestamp, T::Text) => T::Text, of_time; (T::TimestampTz, T::Text) => T::Text, of_time;
+        (T::Interval, T::Text) => T::Text, of_interval;
         (T::Int4, T::Text) => T::Text, of_number; (T::Int8, T::Text) => T::Text, of_number;
         (T::Numeric(None), T::Text) => T::Text, of_number; (T::Float8, T::Text) => T::Text, of_number;
     ]),
-    function!("to_date", Strict, [(T::Text, T::Text) => T::Date, to_date]),
 ];
 
-const MONTHS: [&str; 12] = [
+pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -33,92 +34,155 @@ const MONTHS: [&str; 12] = [
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// Patterns, longest first where one begins with another.
-const PATTERNS: [&str; 36] = [
-    "HH24", "HH12", "HH", "MI", "SSSS", "SS", "MS", "US", "AM", "PM", "am", "pm", "YYYY", "YYY", "YY", "Y", "MONTH",
+const PATTERNS: [&str; 38] = [
+    "Y,YYY", "HH24", "HH12", "HH", "MI", "SSSS", "SS", "MS", "US", "AM", "PM", "am", "pm", "YYYY", "YYY", "YY", "Y", "MONTH",
     "Month", "month", "MON", "Mon", "mon", "MM", "DAY", "Day", "day", "DDD", "DD", "DY", "Dy", "dy", "D", "IW", "Q",
-    "TZ", "OF",
+    "TZ", "tz", "OF",
 ];
 
 struct Moment {
     days: i64,
     time: i64,
-    zone: Option<(String, i32)>,
+    /// The zone's abbreviation, if it is known, and seconds east of UTC.
+    zone: Option<(Option<String>, i32)>,
 }
 
 fn of_time(facts: &Facts, args: &[Value]) -> Result<Value> {
+    let format = text(args, 1)?;
+    let split = |us: i64| (us.div_euclid(DAY_US), us.rem_euclid(DAY_US));
     let moment = match args.first() {
-        Some(Value::Timestamp(us)) => Moment { days: us.div_euclid(DAY_US), time: us.rem_euclid(DAY_US), zone: None },
+        Some(Value::Timestamp(us) | Value::TimestampTz(us)) if is_infinite(*us) || format.is_empty() => {
+            return Ok(Value::Null);
+        }
+        Some(Value::Timestamp(us)) => {
+            let (days, time) = split(*us);
+            Moment { days, time, zone: None }
+        }
         Some(Value::TimestampTz(us)) => {
-            let local = facts.zone.to_local(*us)?;
-            let zone = Some((facts.zone.name().to_owned(), facts.zone.offset_at(*us)));
-            Moment { days: local.div_euclid(DAY_US), time: local.rem_euclid(DAY_US), zone }
+            let (days, time) = split(facts.zone.to_local(*us)?);
+            Moment { days, time, zone: Some((facts.zone.abbreviation_at(*us), facts.zone.offset_at(*us))) }
         }
         _ => return Err(mismatch("to_char", args)),
     };
+    written(format, |name, bare| moment.format(name, bare))
+}
+
+fn of_interval(_: &Facts, args: &[Value]) -> Result<Value> {
+    let format = text(args, 1)?;
+    match args.first() {
+        Some(Value::Interval(_)) if format.is_empty() => Ok(Value::Null),
+        Some(Value::Interval(interval)) => written(format, |name, bare| interval_field(*interval, name, bare)),
+        _ => Err(mismatch("to_char", args)),
+    }
+}
+
+/// The template with its patterns filled in.
+fn written(format: &str, pattern: impl Fn(&str, bool) -> Result<String>) -> Result<Value> {
     let mut out = String::new();
-    for part in parts(text(args, 1)?)? {
-        match part {
-            Part::Text(text) => out.push_str(&text),
-            Part::Pattern { name, bare } => out.push_str(&moment.format(name, bare)?),
+    for node in nodes(format, "to_char")? {
+        match node {
+            Node::Plain(c) | Node::Text(c) => out.push(c),
+            Node::Pattern { name, bare } => out.push_str(&pattern(name, bare)?),
         }
     }
     Ok(Value::Text(out))
 }
 
-enum Part {
-    Text(String),
-    /// `bare`: `FM` stood before it, so no padding.
-    Pattern {
-        name: &'static str,
-        bare: bool,
-    },
+/// A field of an interval: its hours go on beyond a day, its parts keep their own signs.
+fn interval_field(interval: Interval, pattern: &str, bare: bool) -> Result<String> {
+    let number = |value: i64, width: usize| match (bare, value < 0) {
+        (true, _) => value.to_string(),
+        (false, true) => format!("{value:0width$}", width = width + 1),
+        (false, false) => format!("{value:0width$}"),
+    };
+    let second = interval.micros / 1_000_000;
+    let hour = second / 3600;
+    let half = if hour % 24 >= 12 { "PM" } else { "AM" };
+    Ok(match pattern {
+        "HH24" => number(hour, 2),
+        "HH12" | "HH" => number(if hour % 12 == 0 { 12 } else { hour % 12 }, 2),
+        "MI" => number(second / 60 % 60, 2),
+        "SSSS" => second.to_string(),
+        "SS" => number(second % 60, 2),
+        "MS" => format!("{:03}", interval.micros / 1000 % 1000),
+        "US" => format!("{:06}", interval.micros % 1_000_000),
+        "AM" | "PM" => half.to_owned(),
+        "am" | "pm" => half.to_lowercase(),
+        "YYYY" => number(i64::from(interval.months / 12), 4),
+        "MM" => number(i64::from(interval.months % 12), 2),
+        "DD" if bare => interval.days.to_string(),
+        "DD" => format!("{:02}", interval.days),
+        other => return Err(Error::unsupported(format!("the to_char pattern {other} of an interval"))),
+    })
 }
 
-fn parts(format: &str) -> Result<Vec<Part>> {
-    let mut parts = Vec::new();
+/// A piece of a template.
+pub(super) enum Node {
+    /// A character in double quotes.
+    Text(char),
+    /// A character that is no pattern.
+    Plain(char),
+    /// `bare`: `FM` stands right before it, so no padding.
+    Pattern { name: &'static str, bare: bool },
+}
+
+/// Cuts a template. Letters that begin no pattern are refused, not taken for text: they are most likely a pattern of
+/// PostgreSQL's that is not done.
+pub(super) fn nodes(format: &str, function: &str) -> Result<Vec<Node>> {
+    let mut nodes = Vec::new();
     let mut rest = format;
-    let mut bare = false;
     while let Some(c) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("FM") {
-            bare = true;
-            rest = after;
-            continue;
-        }
-        if let Some(after) = rest.strip_prefix('"') {
-            let (quoted, after) = after.split_once('"').unwrap_or((after, ""));
-            parts.push(Part::Text(quoted.to_owned()));
-            rest = after;
-            continue;
-        }
-        let upper = rest.to_uppercase();
-        let found = PATTERNS.iter().find(|pattern| rest.starts_with(**pattern)).or_else(|| {
-            // The case of a number's pattern means nothing.
-            PATTERNS.iter().find(|pattern| upper.starts_with(**pattern))
+        let (bare, after) = match rest.strip_prefix("FM").or_else(|| rest.strip_prefix("fm")) {
+            Some(after) => (true, after),
+            None => (false, rest),
+        };
+        // Patterns are there in capitals, and in small letters too, but not in a mixture of their own.
+        let found = PATTERNS.iter().find(|pattern| {
+            after.starts_with(**pattern) || after.starts_with(pattern.to_lowercase().as_str())
         });
-        match found {
-            Some(name) => {
-                parts.push(Part::Pattern { name, bare });
-                bare = false;
-                rest = rest.get(name.len()..).unwrap_or_default();
-            }
-            None if c.is_alphabetic() => {
-                return Err(Error::unsupported(format!(
-                    "the to_char pattern that begins with \"{c}\" in \"{format}\""
-                ))
-                .hint("Put text between double quotes."));
-            }
-            None => {
-                parts.push(Part::Text(c.to_string()));
-                rest = rest.get(c.len_utf8()..).unwrap_or_default();
-            }
+        if let Some(name) = found {
+            // The case of a word says how it is written; that of a number nothing.
+            let as_written = after.get(..name.len()).unwrap_or_default();
+            let exact = PATTERNS.iter().find(|pattern| **pattern == as_written).unwrap_or(name);
+            nodes.push(Node::Pattern { name: exact, bare });
+            rest = after.get(name.len()..).unwrap_or_default();
+            continue;
+        }
+        if let Some(quoted) = rest.strip_prefix('"') {
+            rest = quoted_text(quoted, &mut nodes);
+            continue;
+        }
+        if c.is_alphabetic() {
+            let message = format!("the {function} pattern that begins with \"{c}\" in \"{format}\"");
+            return Err(Error::unsupported(message).hint("Put text between double quotes."));
+        }
+        // Outside quotes a backslash only takes the meaning from a quote.
+        let plain = if rest.starts_with("\\\"") { '"' } else { c };
+        nodes.push(Node::Plain(plain));
+        let skip = if plain == c { c.len_utf8() } else { 2 };
+        rest = rest.get(skip..).unwrap_or_default();
+    }
+    Ok(nodes)
+}
+
+/// The characters up to the closing quote; a backslash quotes any of them. Returns what follows.
+fn quoted_text<'a>(quoted: &'a str, nodes: &mut Vec<Node>) -> &'a str {
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => break,
+            '\\' => nodes.push(Node::Text(chars.next().unwrap_or('\\'))),
+            other => nodes.push(Node::Text(other)),
         }
     }
-    Ok(parts)
+    chars.as_str()
 }
 
 impl Moment {
     fn format(&self, pattern: &str, bare: bool) -> Result<String> {
         let (year, month, day) = date_parts(self.days);
+        // Without BC in the template it is not said of which era a year is.
+        let era_year = if year <= 0 { 1 - year } else { year };
         let number = |value: i64, width: usize| if bare { value.to_string() } else { format!("{value:0width$}") };
         let name = |name: &str| if bare { name.to_owned() } else { format!("{name:<9}") };
         let short = |name: &str| name.chars().take(3).collect::<String>();
@@ -138,10 +202,11 @@ impl Moment {
             "US" => number(self.time % 1_000_000, 6),
             "AM" | "PM" => half.to_owned(),
             "am" | "pm" => half.to_lowercase(),
-            "YYYY" => number(year, 4),
-            "YYY" => number(year.rem_euclid(1000), 3),
-            "YY" => number(year.rem_euclid(100), 2),
-            "Y" => number(year.rem_euclid(10), 1),
+            "Y,YYY" => format!("{},{:03}", era_year / 1000, era_year % 1000),
+            "YYYY" => number(era_year, 4),
+            "YYY" => number(era_year % 1000, 3),
+            "YY" => number(era_year % 100, 2),
+            "Y" => number(era_year % 10, 1),
             "MONTH" => name(&month_name.to_uppercase()),
             "Month" => name(month_name),
             "month" => name(&month_name.to_lowercase()),
@@ -163,8 +228,13 @@ impl Moment {
                 number((thursday - days_of(date_parts(thursday).0, 1, 1)) / 7 + 1, 2)
             }
             "Q" => number((month - 1) / 3 + 1, 1),
-            "TZ" => self.zone.as_ref().map_or_else(String::new, |(name, _)| name.clone()),
-            "OF" => self.zone.as_ref().map_or_else(String::new, |(_, offset)| offset_text(*offset)),
+            "TZ" | "tz" => match &self.zone {
+                None => String::new(),
+                Some((Some(name), _)) if pattern == "tz" => name.to_lowercase(),
+                Some((Some(name), _)) => name.clone(),
+                Some((None, _)) => return Err(Error::unsupported("the abbreviation of this time zone")),
+            },
+            "OF" => offset_text(self.zone.as_ref().map_or(0, |(_, offset)| *offset)),
             other => return Err(Error::unsupported(format!("the to_char pattern {other}"))),
         })
     }
@@ -177,101 +247,4 @@ fn offset_text(seconds: i32) -> String {
         0 => format!("{sign}{:02}", minutes / 60),
         rest => format!("{sign}{:02}:{rest:02}", minutes / 60),
     }
-}
-
-/// Numbers with the patterns 9, 0, a point, commas and FM.
-fn of_number(_: &Facts, args: &[Value]) -> Result<Value> {
-    let format = text(args, 1)?;
-    let (bare, pattern) = match format.strip_prefix("FM") {
-        Some(rest) => (true, rest),
-        None => (false, format),
-    };
-    if pattern.is_empty()
-        || pattern.chars().any(|c| !matches!(c, '9' | '0' | '.' | ','))
-        || pattern.matches('.').count() > 1
-    {
-        return Err(Error::unsupported(format!("the to_char pattern \"{format}\" of a number"))
-            .hint("9, 0, a point, commas and a leading FM are done."));
-    }
-    let (whole_pattern, fraction_pattern) = pattern.split_once('.').unwrap_or((pattern, ""));
-    let digits_after = u8::try_from(fraction_pattern.chars().filter(|c| *c != ',').count()).unwrap_or(u8::MAX);
-    let decimal = match args.first() {
-        Some(Value::Int4(v)) => driftdb_types::Decimal::from(i64::from(*v)),
-        Some(Value::Int8(v)) => driftdb_types::Decimal::from(*v),
-        Some(Value::Numeric(v)) => *v,
-        Some(Value::Float8(v)) => driftdb_types::Decimal::from_f64(*v)?,
-        _ => return Err(mismatch("to_char", args)),
-    };
-    let rounded = decimal.rescale(digits_after)?;
-    let negative = rounded.unscaled() < 0;
-    let shown = rounded.abs().to_string();
-    let (whole, fraction) = shown.split_once('.').unwrap_or((&shown, ""));
-    let whole = if whole == "0" { "" } else { whole };
-    let places: Vec<char> = whole_pattern.chars().collect();
-    let capacity = places.iter().filter(|c| **c != ',').count();
-    if whole.len() > capacity {
-        let hashes: String = pattern.chars().map(|c| if matches!(c, '9' | '0') { '#' } else { c }).collect();
-        return Ok(Value::Text(if bare { hashes } else { format!(" {hashes}") }));
-    }
-    let mut digits = format!("{whole:>capacity$}").chars().collect::<Vec<char>>().into_iter();
-    let mut started = false;
-    let mut body = String::new();
-    for place in places {
-        if place == ',' {
-            body.push(if started { ',' } else { ' ' });
-            continue;
-        }
-        let digit = digits.next().unwrap_or(' ');
-        started = started || digit != ' ' || place == '0';
-        body.push(if digit == ' ' && started { '0' } else { digit });
-    }
-    let trimmed = body.trim_start().to_owned();
-    let sign = if negative { "-" } else { "" };
-    let mut number = format!("{sign}{trimmed}");
-    if !bare {
-        // One place for the sign, and the width of the pattern.
-        number = format!("{number:>width$}", width = body.chars().count() + 1);
-    }
-    if !fraction_pattern.is_empty() {
-        let mut tail = fraction.to_owned();
-        if bare {
-            let least = fraction_pattern.rfind('0').map_or(0, |position| position + 1);
-            while tail.len() > least && tail.ends_with('0') {
-                tail.pop();
-            }
-        }
-        number.push('.');
-        number.push_str(&tail);
-    }
-    Ok(Value::Text(number))
-}
-
-/// `to_date` with the patterns YYYY, MM and DD and text between them.
-fn to_date(facts: &Facts, args: &[Value]) -> Result<Value> {
-    let (source, format) = (text(args, 0)?, text(args, 1)?);
-    let (mut year, mut month, mut day) = (1_i64, 1_i64, 1_i64);
-    let mut rest = source.trim_start();
-    let bad = || Error::new(SqlState::INVALID_DATETIME_FORMAT, format!("invalid value \"{source}\" for \"{format}\""));
-    for part in parts(format)? {
-        match part {
-            Part::Text(text) => {
-                let skip = text.chars().count();
-                rest = rest.trim_start_matches(|c: char| !c.is_ascii_digit() && skip > 0);
-            }
-            Part::Pattern { name: name @ ("YYYY" | "MM" | "DD"), .. } => {
-                let digits: String = rest.chars().take_while(char::is_ascii_digit).take(name.len()).collect();
-                let number = digits.parse::<i64>().map_err(|_| bad())?;
-                rest = rest.get(digits.len()..).unwrap_or_default();
-                match name {
-                    "YYYY" => year = number,
-                    "MM" => month = number,
-                    _ => day = number,
-                }
-            }
-            Part::Pattern { name, .. } => return Err(Error::unsupported(format!("the to_date pattern {name}"))),
-        }
-    }
-    driftdb_types::parse_value(T::Date, &format!("{year:04}-{month:02}-{day:02}"), &facts.zone).map_err(|_| {
-        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date/time field value out of range: \"{source}\""))
-    })
 }

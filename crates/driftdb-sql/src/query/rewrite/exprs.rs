@@ -3,7 +3,8 @@
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, CaseWhen, CastKind, DataType as AstType, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart,
-    TrimWhereField, TypedString, UnaryOperator, Value as AstValue, ValueWithSpan,
+    TrimWhereField, TypedString, UnaryOperator, Value as AstValue, ValueWithSpan, WindowFrameBound, WindowSpec,
+    WindowType,
     helpers::attached_token::AttachedToken,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
@@ -60,6 +61,16 @@ fn take_box(expr: &mut Box<Expr>) -> Expr {
 pub(super) fn plain_number(expr: &mut Expr) {
     if let Expr::Cast { kind: CastKind::SafeCast, expr: inner, .. } = expr {
         *expr = take_box(inner);
+    }
+}
+
+/// The numbers of a window's frame, which stand for themselves, in their literal form.
+pub(super) fn frame_numbers(window: &mut WindowSpec) {
+    let Some(frame) = &mut window.window_frame else { return };
+    for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
+        if let WindowFrameBound::Preceding(Some(count)) | WindowFrameBound::Following(Some(count)) = bound {
+            plain_number(count);
+        }
     }
 }
 
@@ -143,7 +154,12 @@ pub(super) fn rewrite(expr: &mut Expr, placeholders: usize) -> Result<()> {
         Expr::Nested(inner) => Some(take_box(inner)),
         Expr::Array(_) => return Err(Error::unsupported("an array")),
         Expr::Tuple(_) => None,
-        Expr::Function(function) => function_call(function, placeholders)?,
+        Expr::Function(function) => {
+            if let Some(WindowType::WindowSpec(window)) = &mut function.over {
+                frame_numbers(window);
+            }
+            function_call(function, placeholders)?
+        }
         Expr::Case { operand: Some(operand), conditions, .. } => {
             simple_case(operand, conditions);
             if let Expr::Case { operand, .. } = expr {

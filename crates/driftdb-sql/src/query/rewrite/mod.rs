@@ -16,6 +16,7 @@ mod time;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
+    NamedWindowDefinition, NamedWindowExpr,
     Distinct, Expr, Fetch, GroupByExpr, LimitClause, OrderByKind, Query, Select, SetExpr, TableFactor,
     Value as AstValue, ValueWithSpan, VisitMut, VisitorMut,
 };
@@ -116,6 +117,11 @@ impl VisitorMut for Rewrite<'_> {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         subqueries::as_values(select);
+        for NamedWindowDefinition(_, window) in &mut select.named_window {
+            if let NamedWindowExpr::WindowSpec(window) = window {
+                exprs::frame_numbers(window);
+            }
+        }
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             exprs.iter_mut().for_each(exprs::plain_number);
         }
@@ -133,6 +139,7 @@ impl VisitorMut for Rewrite<'_> {
         psql::column_subquery(expr);
         subqueries::keep_rows(expr);
         subqueries::single_row(expr);
+        subqueries::exists_of_aggregate(expr);
         exprs::array_to_row(expr);
         ControlFlow::Continue(())
     }

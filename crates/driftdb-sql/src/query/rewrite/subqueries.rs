@@ -19,13 +19,18 @@ use super::names::name_of_expr;
 use crate::query::aggregates::{FIRST, SINGLE};
 use crate::query::plan::{query_of, select_from};
 
-/// The subquery of ANY and ALL gives many rows: an empty LIMIT, which means nothing, keeps [`single_row`] off it.
+/// The subquery of ANY and ALL gives many rows: an empty LIMIT, which means nothing, keeps [`single_row`] off it. Its
+/// column gets a name of its own, because DataFusion takes two columns of one name, outside and inside, for the same.
 pub(super) fn keep_rows(expr: &mut Expr) {
     let (Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }) = expr else { return };
     while let Expr::Nested(inner) = right.as_mut() {
         **right = std::mem::replace(inner.as_mut(), Expr::value(AstValue::Null));
     }
     if let Expr::Subquery(query) = right.as_mut() {
+        let inner = std::mem::replace(query.as_mut(), query_of(select_from(Vec::new(), Vec::new())));
+        let column = Expr::CompoundIdentifier(vec![quoted(ALIAS), quoted(COLUMN)]);
+        let result = vec![SelectItem::ExprWithAlias { expr: column, alias: quoted(COLUMN) }];
+        **query = query_of(select_from(result, vec![renamed(inner)]));
         query.limit_clause.get_or_insert(LimitClause::LimitOffset { limit: None, offset: None, limit_by: Vec::new() });
     }
 }
@@ -54,7 +59,7 @@ pub(super) fn single_row(expr: &mut Expr) {
     let SetExpr::Select(select) = query.body.as_mut() else { return };
     let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let plain = query.with.is_none() && query.fetch.is_none() && ungrouped && select.having.is_none();
-    if !plain || by_position || select.distinct.is_some() || select.from.is_empty() || select.selection.is_none() {
+    if !plain || by_position || select.distinct.is_some() || select.selection.is_none() {
         return;
     }
     let [item] = select.projection.as_mut_slice() else { return };
@@ -79,6 +84,20 @@ pub(super) fn single_row(expr: &mut Expr) {
     };
     query.order_by = None;
     query.limit_clause = None;
+}
+
+/// A grouping of all rows into one gives a row even of none: EXISTS is true then, which DataFusion does not see.
+pub(super) fn exists_of_aggregate(expr: &mut Expr) {
+    let Expr::Exists { subquery, negated } = expr else { return };
+    let SetExpr::Select(select) = subquery.body.as_ref() else { return };
+    let ungrouped = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let calls = select.projection.iter().any(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => calls_aggregate(expr),
+        _ => false,
+    });
+    if calls && ungrouped && select.having.is_none() && subquery.limit_clause.is_none() {
+        *expr = Expr::value(AstValue::Boolean(!*negated));
+    }
 }
 
 /// Rewrites the subqueries among the results of `select`; those inside of other subqueries are left alone.
@@ -197,19 +216,25 @@ fn quoted(name: &str) -> Ident {
 
 /// `SELECT count(*) FROM (query) AS in(c) [WHERE condition]`.
 fn over(query: Query, condition: Option<Expr>) -> Query {
-    let columns = match condition {
-        Some(_) => vec![TableAliasColumnDef { name: quoted(COLUMN), data_type: None }],
-        None => Vec::new(),
-    };
+    let mut from = renamed(query);
+    if let (None, TableFactor::Derived { alias: Some(alias), .. }) = (&condition, &mut from.relation) {
+        alias.columns.clear();
+    }
+    let mut select = select_from(one_result(count_all()), vec![from]);
+    select.selection = condition;
+    query_of(select)
+}
+
+/// `(query) AS in(c)`.
+fn renamed(query: Query) -> TableWithJoins {
+    let columns = vec![TableAliasColumnDef { name: quoted(COLUMN), data_type: None }];
     let relation = TableFactor::Derived {
         lateral: false,
         subquery: Box::new(query),
         alias: Some(TableAlias { explicit: true, name: quoted(ALIAS), columns, at: None }),
         sample: None,
     };
-    let mut select = select_from(one_result(count_all()), vec![TableWithJoins { relation, joins: Vec::new() }]);
-    select.selection = condition;
-    query_of(select)
+    TableWithJoins { relation, joins: Vec::new() }
 }
 
 fn in_values(left: &Expr, subquery: &Query) -> Expr {

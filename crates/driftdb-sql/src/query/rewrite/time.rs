@@ -3,8 +3,8 @@
 //! no user can write: `orders FOR SYSTEM_TIME AS OF …` becomes `"\u{1}at:0".orders AS orders`.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, TableAlias, TableAliasColumnDef, TableFactor, TableVersion,
-    Value as AstValue, ValueWithSpan,
+    DataType as AstType, Expr, Ident, ObjectName, ObjectNamePart, TableAlias, TableAliasColumnDef, TableFactor,
+    TableVersion, TypedString, Value as AstValue, ValueWithSpan,
 };
 use driftdb_store::Period;
 use driftdb_types::{CommitSeq, Error, Result, SqlState, Value};
@@ -175,6 +175,10 @@ fn literal(expr: &Expr) -> Option<Value> {
     match expr {
         Expr::Value(ValueWithSpan { value: AstValue::Number(digits, _), .. }) => digits.parse().ok().map(Value::Int8),
         Expr::Value(ValueWithSpan { value: AstValue::SingleQuotedString(text), .. }) => Some(Value::Text(text.clone())),
+        // Its zone counts, which a timestamp without time zone would not have.
+        Expr::TypedString(TypedString { data_type: AstType::Timestamp(..) | AstType::Date, value, .. }) => {
+            value.value.clone().into_string().map(Value::Text)
+        }
         Expr::Nested(inner) => literal(inner),
         _ => None,
     }

@@ -133,10 +133,21 @@ pub(super) fn relation_oid(catalog: &Catalog, name: &str) -> Option<i64> {
             return Some(clustered_index_oid(table));
         }
     }
-    system_oid(name)
+    system_oid("pg_catalog", name)
 }
 
-/// System tables have oids below those of users' tables, by their place in the list.
-fn system_oid(name: &str) -> Option<i64> {
-    all().position(|table| table.name == name && table.schema == "pg_catalog").map(|place| place as i64 + 50)
+/// How many system tables there are.
+const COUNT: usize =
+    commits::TABLES.len() + information::TABLES.len() + pg::TABLES.len() + pg_empty::TABLES.len();
+
+/// The first oid that the engine gives to a table or index of users.
+const USERS_FIRST_OID: usize = 100;
+
+// System tables have the oids from 1 on, by their place in the list, and so none of a user's table.
+const _: () = assert!(COUNT < USERS_FIRST_OID, "system tables would share oids with users' tables");
+
+/// The oid of a system table.
+fn system_oid(schema: &str, name: &str) -> Option<i64> {
+    let place = all().position(|table| table.name == name && table.schema == schema)?;
+    i64::try_from(place + 1).ok()
 }

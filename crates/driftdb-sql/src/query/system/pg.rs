@@ -397,9 +397,10 @@ fn classes(ctx: &QueryContext) -> Result<ValueRows> {
             }));
         }
     }
-    for (place, table) in all().enumerate() {
+    for table in all() {
+        let Some(oid) = system_oid(table.schema, table.name) else { continue };
         rows.push(class_row(&Class {
-            oid: system_oid(table.name).unwrap_or(place as i64 + 50),
+            oid,
             name: table.name,
             namespace: namespace_oid(table.schema),
             kind: if table.schema == SCHEMA { "r" } else { "v" },
@@ -469,7 +470,7 @@ fn attributes(ctx: &QueryContext) -> Result<ValueRows> {
         }
     }
     for table in all() {
-        let Some(relation) = system_oid(table.name) else { continue };
+        let Some(relation) = system_oid(table.schema, table.name) else { continue };
         for (position, (name, data_type)) in table.columns.iter().enumerate() {
             rows.push(attribute_row(relation, position + 1, name, *data_type, false, false, false));
         }

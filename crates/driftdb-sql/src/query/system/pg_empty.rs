@@ -75,5 +75,4 @@ empty! {
     "pg_auth_members": [("oid", T::Int8), ("roleid", T::Int8), ("member", T::Int8), ("admin_option", T::Bool)],
     "pg_db_role_setting": [("setdatabase", T::Int8), ("setrole", T::Int8), ("setconfig", T::Text)],
     "pg_prepared_xacts": [("transaction", T::Text), ("gid", T::Text), ("owner", T::Text), ("database", T::Text)],
-    "pg_timezone_names": [("name", T::Text), ("abbrev", T::Text), ("utc_offset", T::Interval), ("is_dst", T::Bool)],
 }
