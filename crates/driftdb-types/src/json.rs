@@ -119,9 +119,8 @@ pub fn json_member<'a>(text: &'a str, key: &str) -> Result<Option<&'a str>> {
 
 /// The steps of a path, `{a,0,"b c"}`; NULL among them, nested arrays and escapes are refused.
 fn steps(path: &str) -> Result<Vec<String>> {
-    let malformed = || {
-        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{path}\""))
-    };
+    let malformed =
+        || Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{path}\""));
     let inner = path.trim_ascii().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(malformed)?;
     if inner.trim_ascii().is_empty() {
         return Ok(Vec::new());
@@ -132,7 +131,7 @@ fn steps(path: &str) -> Result<Vec<String>> {
     let (mut steps, mut step, mut quoted, mut was_quoted) = (Vec::new(), String::new(), false, false);
     for c in inner.chars().chain([',']) {
         match c {
-            '"' => {
+            '"' if quoted || step.is_empty() && !was_quoted => {
                 quoted = !quoted;
                 was_quoted = true;
             }
@@ -148,6 +147,9 @@ fn steps(path: &str) -> Result<Vec<String>> {
                 steps.push(plain);
                 was_quoted = false;
             }
+            // Blanks around a step do not belong to it.
+            blank if !quoted && blank.is_ascii_whitespace() && (was_quoted || step.is_empty()) => {}
+            _ if !quoted && was_quoted => return Err(malformed()),
             other => step.push(other),
         }
     }
@@ -304,9 +306,36 @@ mod tests {
     fn documents_order_as_in_postgres() {
         // As PostgreSQL 15 sorts them.
         let sorted = [
-            "[]", "null", "\"\"", "\"a\"", "\"aa\"", "\"b\"", "-10", "-2.5", "-2", "-0.01", "0", "0.5", "1", "1.05", "9",
-            "10", "false", "true", "[null]", "[\"a\"]", "[1]", "[[]]", "[{}]", "[1, 1]", "[1, 2]", "{}", "{\"a\": 1}",
-            "{\"a\": 2}", "{\"b\": 1}", "{\"a\": 1, \"b\": 1}",
+            "[]",
+            "null",
+            "\"\"",
+            "\"a\"",
+            "\"aa\"",
+            "\"b\"",
+            "-10",
+            "-2.5",
+            "-2",
+            "-0.01",
+            "0",
+            "0.5",
+            "1",
+            "1.05",
+            "9",
+            "10",
+            "false",
+            "true",
+            "[null]",
+            "[\"a\"]",
+            "[1]",
+            "[[]]",
+            "[{}]",
+            "[1, 1]",
+            "[1, 2]",
+            "{}",
+            "{\"a\": 1}",
+            "{\"a\": 2}",
+            "{\"b\": 1}",
+            "{\"a\": 1, \"b\": 1}",
         ];
         for pair in sorted.windows(2) {
             assert!(jsonb_key(pair[0]).unwrap() < jsonb_key(pair[1]).unwrap(), "{pair:?}");
@@ -335,7 +364,7 @@ mod tests {
         assert_eq!(json_along(document, "{a, \"b\" ,-2}").unwrap(), Some("\"x\""));
         assert_eq!(json_along(document, "{a,c}").unwrap(), None);
         assert_eq!(json_along(document, "{}").unwrap(), Some(document));
-        for malformed in ["a", "{a,,b}", "{\"a}"] {
+        for malformed in ["a", "{a,,b}", "{\"a}", "{\"a\"b}"] {
             let state = json_along(document, malformed).unwrap_err().state;
             assert_eq!(state, SqlState::INVALID_TEXT_REPRESENTATION, "{malformed}");
         }
