@@ -59,7 +59,13 @@ fn written_type(expr: &Expr) -> Option<Type> {
         Expr::TypedString(TypedString { data_type, .. }) => super::types::data_type(data_type).ok(),
         Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => {
             let (small, large) = (digits.parse::<i32>().is_ok(), digits.parse::<i64>().is_ok());
-            Some(if small { Type::Int4 } else if large { Type::Int8 } else { Type::Numeric(None) })
+            Some(if small {
+                Type::Int4
+            } else if large {
+                Type::Int8
+            } else {
+                Type::Numeric(None)
+            })
         }
         _ => None,
     }

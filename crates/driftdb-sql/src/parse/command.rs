@@ -223,9 +223,9 @@ pub(crate) fn command(source: &Source, tokens: &[TokenWithSpan]) -> Result<Optio
             Kind::Deallocate(if cursor.word("all") { None } else { Some(cursor.name()?) })
         }
         "explain" => explain(&mut cursor)?,
-        "lock" | "grant" | "revoke" | "comment" | "listen" | "notify" | "declare" | "fetch" | "move"
-        | "close" | "call" | "do" | "load" | "cluster" | "reindex" | "reassign" | "refresh" | "security" | "import"
-        | "merge" | "undo" | "restore" | "erase" | "undrop" => {
+        "lock" | "grant" | "revoke" | "comment" | "listen" | "notify" | "declare" | "fetch" | "move" | "close"
+        | "call" | "do" | "load" | "cluster" | "reindex" | "reassign" | "refresh" | "security" | "import" | "merge"
+        | "undo" | "restore" | "erase" | "undrop" => {
             return Err(Error::unsupported(first.to_ascii_uppercase()));
         }
         _ => return Ok(None),

@@ -117,8 +117,27 @@ fn check_lockable(source: &Source, query: &Query, of: Option<&ObjectName>) -> Re
 /// What of several rows is in a list of results: aggregates or window functions.
 fn over_rows(items: &[SelectItem]) -> Option<&'static str> {
     const AGGREGATES: [&str; 21] = [
-        "count", "sum", "avg", "min", "max", "string_agg", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor",
-        "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp", "corr", "covar_pop", "covar_samp",
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "string_agg",
+        "bool_and",
+        "bool_or",
+        "every",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
+        "variance",
+        "var_pop",
+        "var_samp",
+        "corr",
+        "covar_pop",
+        "covar_samp",
     ];
     /// How many queries it is inside of: those in the list have rows of their own.
     struct Calls(usize);

@@ -27,7 +27,11 @@ pub(super) fn spell_out(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Resu
             Token::RParen => {
                 if closings.last() == Some(&depth) {
                     closings.pop();
-                    put(&mut out, token.span, [Token::RParen, Token::make_keyword("AS"), Token::make_word("values", Some('"'))]);
+                    put(
+                        &mut out,
+                        token.span,
+                        [Token::RParen, Token::make_keyword("AS"), Token::make_word("values", Some('"'))],
+                    );
                 }
                 depth = depth.saturating_sub(1);
             }
@@ -40,7 +44,8 @@ pub(super) fn spell_out(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Resu
         }
         if is_word(Some(token), "table") && is_name(next) && begins_query(&tokens, at, &out) {
             put(&mut out, token.span, select_all());
-        } else if is_word(Some(token), "only") && is_name(next) && before(&out, 1, &["from", "update", "join", "using"]) {
+        } else if is_word(Some(token), "only") && is_name(next) && before(&out, 1, &["from", "update", "join", "using"])
+        {
         } else {
             out.push(token.clone());
         }

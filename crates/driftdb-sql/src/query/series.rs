@@ -16,8 +16,8 @@ use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, TimeZo
 use super::functions::{add_interval, add_interval_tz};
 use super::planner::{Planner, table_now};
 use super::provider::StoreTable;
-use super::scan::{RowsExec, ValueRows};
 use super::resolve::resolve;
+use super::scan::{RowsExec, ValueRows};
 use super::types::{data_type_of, field};
 
 /// The table that a function in FROM gives.

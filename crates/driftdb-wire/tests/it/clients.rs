@@ -272,7 +272,9 @@ fn psql_lists_what_there_is() {
     let output = psql(r"\di").unwrap();
     let listed = "public|m_pkey|index|driftdb|m\npublic|m_u_key|index|driftdb|m\n";
     assert_eq!(String::from_utf8_lossy(&output.stdout), listed);
-    for command in [r"\d", r"\dt", r"\db", r"\l", r"\l+", r"\du", r"\du+", r"\dn", r"\dn+", r"\df", r"\dv", r"\d m_u_key"] {
+    for command in
+        [r"\d", r"\dt", r"\db", r"\l", r"\l+", r"\du", r"\du+", r"\dn", r"\dn+", r"\df", r"\dv", r"\d m_u_key"]
+    {
         let output = psql(command).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && errors.is_empty(), "{command}: {errors}");

@@ -347,8 +347,14 @@ fn errors_name_what_they_are_about() {
     assert_eq!(about("insert into f values (null, 'b', 2)"), "23502 public f id - -");
     assert_eq!(about("insert into f select 2, null, 2"), "23502 public f v - -");
     assert_eq!(about("update f set v = null"), "23502 public f v - -");
-    assert_eq!(about("insert into f values (2, 'b', 2); update f set u = 1 where id = 2"), "23505 public f - f_u_key -");
-    assert_eq!(about("insert into f values (2, 'b', 2); update f set id = 1 where id = 2"), "23505 public f - f_pkey -");
+    assert_eq!(
+        about("insert into f values (2, 'b', 2); update f set u = 1 where id = 2"),
+        "23505 public f - f_u_key -"
+    );
+    assert_eq!(
+        about("insert into f values (2, 'b', 2); update f set id = 1 where id = 2"),
+        "23505 public f - f_pkey -"
+    );
     let other = "insert into f values (3, 'b', 1) on conflict (id) do nothing";
     assert_eq!(about(other), "23505 public f - f_u_key -");
     let null = "insert into f values (1, 'b', 9) on conflict (id) do update set v = null";

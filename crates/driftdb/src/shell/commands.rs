@@ -67,8 +67,7 @@ pub(super) fn parse(line: &str) -> Result<Command> {
 
 /// Reads `TABLE from|to FILE OPTIONS`: the words FROM and TO count only outside quotes and parentheses.
 fn parse_copy(text: &str) -> Result<CopyCommand> {
-    const USAGE: &str =
-        r"usage: \copy TABLE [(COLUMNS)] from 'FILE'|stdin [OPTIONS], or \copy TABLE|(QUERY) to 'FILE'|stdout [OPTIONS]";
+    const USAGE: &str = r"usage: \copy TABLE [(COLUMNS)] from 'FILE'|stdin [OPTIONS], or \copy TABLE|(QUERY) to 'FILE'|stdout [OPTIONS]";
     let Some((start, end, from)) = direction(text) else { bail!(USAGE) };
     let what = text.get(..start).unwrap_or_default().trim();
     let place = text.get(end..).unwrap_or_default().trim_start();
@@ -155,10 +154,7 @@ pub(super) const TABLES: &str = "SELECT table_name FROM information_schema.table
 
 /// Asks whether there is a table `name`.
 pub(super) fn exists(name: &str) -> String {
-    format!(
-        "SELECT 1 FROM information_schema.tables WHERE table_schema = 'public' AND table_name = {}",
-        literal(name)
-    )
+    format!("SELECT 1 FROM information_schema.tables WHERE table_schema = 'public' AND table_name = {}", literal(name))
 }
 
 /// The statements that describe the table `name`: its columns, then its indexes.

@@ -13,12 +13,7 @@ use crate::files::Pieces;
 use crate::say::say;
 
 /// Copies, and says how many rows where that is known. `lines` gives the data that follows in the shell's own input.
-pub(super) fn copy(
-    env: &Env,
-    backend: &mut dyn Backend,
-    command: &CopyCommand,
-    lines: ReadChunk<'_>,
-) -> Result<()> {
+pub(super) fn copy(env: &Env, backend: &mut dyn Backend, command: &CopyCommand, lines: ReadChunk<'_>) -> Result<()> {
     let rows = match (&command.file, command.from) {
         (Some(file), true) => Some(from_file(env, backend, &command.statement, file)?),
         (None, true) => {

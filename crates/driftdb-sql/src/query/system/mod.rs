@@ -137,8 +137,7 @@ pub(super) fn relation_oid(catalog: &Catalog, name: &str) -> Option<i64> {
 }
 
 /// How many system tables there are.
-const COUNT: usize =
-    commits::TABLES.len() + information::TABLES.len() + pg::TABLES.len() + pg_empty::TABLES.len();
+const COUNT: usize = commits::TABLES.len() + information::TABLES.len() + pg::TABLES.len() + pg_empty::TABLES.len();
 
 /// The first oid that the engine gives to a table or index of users.
 const USERS_FIRST_OID: usize = 100;
