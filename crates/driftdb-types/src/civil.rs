@@ -61,12 +61,17 @@ pub(crate) fn month_days(year: i64, month: u8) -> u8 {
     }
 }
 
-/// A timestamp from a day and the microseconds since its midnight; 22008 where there is none.
+/// A timestamp from a day and the microseconds since its midnight; 22008 where there is none, 0A000 for the last thirty
+/// years that PostgreSQL has, which counts its 64 bits from 2000.
 pub(crate) fn timestamp_from_parts(day: i64, time_us: i64) -> Result<i64> {
     day.checked_mul(DAY_US)
         .and_then(|midnight| midnight.checked_add(time_us))
         .filter(|us| timestamp_in_range(*us))
-        .ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range"))
+        .ok_or_else(|| match day {
+            // From the day on which 64 bits end to 294276-12-31.
+            106_751_991..106_762_940 => Error::unsupported("a timestamp after 294247-01-10 04:00:54.775806"),
+            _ => Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range"),
+        })
 }
 
 /// Whether a number of microseconds is a finite timestamp.
@@ -151,6 +156,10 @@ mod tests {
     #[test]
     fn days_and_dates_agree() {
         assert_eq!(days_from_civil(1970, 1, 1), 0);
+        assert_eq!(days_from_civil(294_277, 1, 1), 106_762_940);
+        assert_eq!(timestamp_from_parts(106_762_939, 0).unwrap_err().state, SqlState::FEATURE_NOT_SUPPORTED);
+        assert_eq!(timestamp_from_parts(106_762_940, 0).unwrap_err().state, SqlState::DATETIME_FIELD_OVERFLOW);
+        assert!(timestamp_from_parts(106_751_991, 4 * HOUR_US).is_ok());
         assert_eq!(days_from_civil(-4713, 11, 24), DATE_MIN);
         assert_eq!(days_from_civil(5_874_897, 12, 31), DATE_MAX);
         let mut days = DATE_MIN;

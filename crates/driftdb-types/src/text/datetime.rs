@@ -127,7 +127,10 @@ pub(super) fn parse_timestamptz(text: &str, tz: &TimeZone, now_us: Option<i64>) 
 
 fn wall_us(wall: &Wall, ty: DataType, text: &str) -> Result<i64> {
     let day = wall.day.ok_or_else(|| invalid(ty, text))?;
-    timestamp_from_parts(day, wall.time_us.unwrap_or(0)).map_err(|_| out_of_range("timestamp", text))
+    timestamp_from_parts(day, wall.time_us.unwrap_or(0)).map_err(|error| match error.state {
+        SqlState::FEATURE_NOT_SUPPORTED => error,
+        _ => out_of_range("timestamp", text),
+    })
 }
 
 fn out_of_range(what: &str, text: &str) -> Error {
