@@ -542,12 +542,17 @@ mod tests {
         let mut txn = engine.begin(TxnOptions::default(), Arc::new(Cancel::new()));
         txn.begin_statement().unwrap();
         txn.put(TreeId(100), bytes::Bytes::from_static(b"k"), None, Some(vec![b'x'; 10_000].into())).unwrap();
+        let wait_for = |owner: Owner| {
+            while engine.pipeline().queue.lock().owner != owner {
+                engine.env().clock.sleep(Duration::from_millis(1));
+            }
+        };
+        // The thread has what opening gave it to do.
+        wait_for(Owner::Nobody);
         let writer = engine.pipeline().writer.lock();
-        let commit = Box::new(move || drop(txn.commit(&CommitMeta::default()).unwrap()));
+        let commit = Box::new(move || assert!(txn.commit(&CommitMeta::default()).unwrap().is_some()));
         let session = engine.env().spawner.spawn("session", commit).unwrap();
-        while engine.pipeline().queue.lock().owner != Owner::Session {
-            engine.env().clock.sleep(Duration::from_millis(1));
-        }
+        wait_for(Owner::Session);
         assert!(engine.budget().used_bytes() > 10_000);
         drop(writer);
         session.join().unwrap();

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use driftdb_engine::{Cancel, InsertOutcome, Isolation, LockWait, RowLock, RowLockMode, TableLock, Transaction, TxnOptions};
+use driftdb_engine::{
+    Cancel, InsertOutcome, Isolation, LockWait, RowLock, RowLockMode, TableLock, Transaction, TxnOptions,
+};
 use driftdb_types::{Error, KeyRange, SqlState, TableSchema, Value};
 
 use crate::support::*;

@@ -73,7 +73,10 @@ fn a_directory_that_was_given_up_is_left_alone() {
         }
         // It stands still, or it fails; and what it does when it goes reaches no file.
         let seen: Vec<_> = scan.by_ref().map_while(Result::ok).collect();
-        assert!(seen.iter().all(|version| version.from.seq <= view.stamp().seq), "what the view had, and nothing newer");
+        assert!(
+            seen.iter().all(|version| version.from.seq <= view.stamp().seq),
+            "what the view had, and nothing newer"
+        );
         assert!(seen.is_sorted_by(|one, next| one.key < next.key));
         drop((scan, view, kept));
         add(&next, 400);
