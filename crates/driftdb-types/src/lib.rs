@@ -27,8 +27,8 @@ pub use error::{Error, Result, SqlState};
 pub use ids::{ColumnId, CommitSeq, Lsn, Stamp, TreeId, TxnId};
 pub use interval::Interval;
 pub use json::{
-    JsonKind, json_along, json_element, json_elements, json_kind, json_member, json_members, json_quoted, json_unquoted,
-    jsonb_contains, jsonb_key,
+    JsonKind, json_along, json_element, json_elements, json_kind, json_member, json_members, json_quoted,
+    json_unquoted, jsonb_contains, jsonb_key,
 };
 pub use key::{KeyRange, decode_key, decode_key_prefix, encode_key, encode_key_value, next_key};
 pub use row::{RowDecoder, decode_row, encode_row, row_column_count};

@@ -478,8 +478,13 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
 }
 
 fn decimal_value(unscaled: i128, scale: i8) -> Result<Value> {
-    let scale = u8::try_from(scale).map_err(|_| Error::internal("a decimal of negative scale"))?;
-    Decimal::new(unscaled, scale).map(Value::Numeric)
+    let (unscaled, scale) = match u8::try_from(scale) {
+        Ok(scale) => (Some(unscaled), scale),
+        // The scale of 1e10 is -10.
+        Err(_) => (10_i128.checked_pow(u32::from(scale.unsigned_abs())).and_then(|p| unscaled.checked_mul(p)), 0),
+    };
+    let too_large = || Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format");
+    Decimal::new(unscaled.ok_or_else(too_large)?, scale).map(Value::Numeric)
 }
 
 /// What is left of a numeric's key: its value, without trailing zeros.

@@ -25,8 +25,19 @@ macro_rules! scripts {
 }
 
 scripts!(
-    ddl, dml, functions_json, functions_numbers, functions_text, functions_time, point, query_functions, query_history,
-    query_prepared, query_select, temporal, transactions
+    ddl,
+    dml,
+    functions_json,
+    functions_numbers,
+    functions_text,
+    functions_time,
+    point,
+    query_functions,
+    query_history,
+    query_prepared,
+    query_select,
+    temporal,
+    transactions
 );
 
 // What sqlparser does not read by itself, or reads otherwise.

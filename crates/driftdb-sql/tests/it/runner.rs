@@ -260,7 +260,9 @@ fn check(place: &str, sql: &str, session: &mut Session, answer: Result<Answer, E
                 && answer.rows.iter().zip(&rows).all(|(found, wanted)| {
                     let (found, wanted) = (found.split(" | "), wanted.split(" | "));
                     found.clone().count() == wanted.clone().count()
-                        && found.zip(wanted).all(|(found, wanted)| wanted.trim() == "*" || found == wanted.trim())
+                        && found
+                            .zip(wanted)
+                            .all(|(found, wanted)| wanted.trim() == "*" || found == wanted || found == wanted.trim())
                 });
             assert!(same, "{place}\n{sql}\nfound:\n{}\nexpected:\n{}", answer.rows.join("\n"), rows.join("\n"));
         }

@@ -76,7 +76,10 @@ fn even_at_tie(shortest: String, exact: impl Fn() -> String, digits_min: usize, 
     let exact = exact();
     let halfway = exact.split_once('e').is_some_and(|(all, its_exponent)| {
         its_exponent == exponent
-            && all.strip_prefix(&lower).and_then(|rest| rest.strip_prefix('5')).is_some_and(|rest| rest.bytes().all(|b| b == b'0'))
+            && all
+                .strip_prefix(&lower)
+                .and_then(|rest| rest.strip_prefix('5'))
+                .is_some_and(|rest| rest.bytes().all(|b| b == b'0'))
     });
     let lower = format!("{lower}e{exponent}");
     if halfway && same(&lower) { lower } else { shortest }

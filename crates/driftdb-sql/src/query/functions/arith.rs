@@ -230,9 +230,8 @@ fn overflow(value: &Value) -> Error {
 macro_rules! checked_float {
     ($name:ident, $float:ty, $make:expr) => {
         fn $name(value: $float, operands_finite: bool, lost: bool) -> Result<Value> {
-            let out_of_range = |how: &str| {
-                Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value out of range: {how}")))
-            };
+            let out_of_range =
+                |how: &str| Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value out of range: {how}")));
             if value.is_infinite() && operands_finite {
                 return out_of_range("overflow");
             }
@@ -537,7 +536,9 @@ fn sub_intervals(facts: &Facts, args: &[Value]) -> Result<Value> {
 
 fn times(_: &Facts, args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Interval(interval), Value::Float8(factor)] => scale(*interval, |part| part * factor).map(Value::Interval),
+        [Value::Interval(interval), Value::Float8(factor)] => {
+            scale(*interval, |part| part * factor).map(Value::Interval)
+        }
         other => Err(mismatch("*", other)),
     }
 }
@@ -626,8 +627,12 @@ fn is_finite(array: &ArrayRef, nonzero: bool) -> bool {
         array.iter().flatten().all(good)
     }
     match array.data_type() {
-        ArrowType::Float32 => all(array.as_primitive::<Float32Type>(), |v| if nonzero { v.is_normal() } else { v.is_finite() }),
-        ArrowType::Float64 => all(array.as_primitive::<Float64Type>(), |v| if nonzero { v.is_normal() } else { v.is_finite() }),
+        ArrowType::Float32 => {
+            all(array.as_primitive::<Float32Type>(), |v| if nonzero { v.is_normal() } else { v.is_finite() })
+        }
+        ArrowType::Float64 => {
+            all(array.as_primitive::<Float64Type>(), |v| if nonzero { v.is_normal() } else { v.is_finite() })
+        }
         _ => true,
     }
 }

@@ -120,10 +120,9 @@ fn set(field: &mut i64, value: i64, pattern: &str) -> Result<()> {
 
 fn is_number(node: &Node) -> bool {
     match node {
-        Node::Pattern { name, .. } => !matches!(
-            name.to_ascii_uppercase().as_str(),
-            "AM" | "PM" | "MONTH" | "MON" | "DAY" | "DY" | "TZ" | "OF"
-        ),
+        Node::Pattern { name, .. } => {
+            !matches!(name.to_ascii_uppercase().as_str(), "AM" | "PM" | "MONTH" | "MON" | "DAY" | "DY" | "TZ" | "OF")
+        }
         Node::Text(c) | Node::Plain(c) => c.is_ascii_digit(),
     }
 }
@@ -231,9 +230,11 @@ fn to_date(_: &Facts, args: &[Value]) -> Result<Value> {
     let source = text(args, 0)?;
     let (days, _) = read(source, text(args, 1)?)?.moment(source)?;
     let valid = days >= -2_440_588;
-    i32::try_from(days).ok().filter(|_| valid).map(Value::Date).ok_or_else(|| {
-        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{source}\""))
-    })
+    i32::try_from(days)
+        .ok()
+        .filter(|_| valid)
+        .map(Value::Date)
+        .ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{source}\"")))
 }
 
 pub(super) fn to_timestamp(facts: &Facts, args: &[Value]) -> Result<Value> {

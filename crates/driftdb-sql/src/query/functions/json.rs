@@ -51,10 +51,18 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("jsonb_array_length", Strict, [(T::Jsonb) => T::Int4, array_length]),
     built!("to_json", Strict, &[Kind::Any], None, T::Json, |facts, a| build_one(facts, a).map(Value::Json)),
     built!("to_jsonb", Strict, &[Kind::Any], None, T::Jsonb, |facts, a| jsonb(facts, &build_one(facts, a)?)),
-    built!("json_build_object", Called, &[], Some(Kind::Any), T::Json, |facts, a| build_object(facts, a).map(Value::Json)),
-    built!("jsonb_build_object", Called, &[], Some(Kind::Any), T::Jsonb, |facts, a| jsonb(facts, &build_object(facts, a)?)),
-    built!("json_build_array", Called, &[], Some(Kind::Any), T::Json, |facts, a| build_array(facts, a).map(Value::Json)),
-    built!("jsonb_build_array", Called, &[], Some(Kind::Any), T::Jsonb, |facts, a| jsonb(facts, &build_array(facts, a)?)),
+    built!("json_build_object", Called, &[], Some(Kind::Any), T::Json, |facts, a| build_object(facts, a)
+        .map(Value::Json)),
+    built!("jsonb_build_object", Called, &[], Some(Kind::Any), T::Jsonb, |facts, a| jsonb(
+        facts,
+        &build_object(facts, a)?
+    )),
+    built!("json_build_array", Called, &[], Some(Kind::Any), T::Json, |facts, a| build_array(facts, a)
+        .map(Value::Json)),
+    built!("jsonb_build_array", Called, &[], Some(Kind::Any), T::Jsonb, |facts, a| jsonb(
+        facts,
+        &build_array(facts, a)?
+    )),
     // Bytes that jsonb is ordered and equal by.
     function!("\u{1}jsonb_key", Strict, [(T::Jsonb) => T::Bytea, |_, a| jsonb_key(text(a, 0)?).map(Value::Bytea)]),
 ];
@@ -190,7 +198,9 @@ pub(super) fn without(_: &Facts, args: &[Value]) -> Result<Value> {
         return Err(invalid("cannot delete from scalar"));
     }
     match args.get(1) {
-        Some(Value::Int4(_)) if kind == JsonKind::Object => Err(invalid("cannot delete from object using integer index")),
+        Some(Value::Int4(_)) if kind == JsonKind::Object => {
+            Err(invalid("cannot delete from object using integer index"))
+        }
         Some(Value::Int4(at)) => {
             let elements = json_elements(document).unwrap_or_default();
             let length = i64::try_from(elements.len()).unwrap_or(i64::MAX);

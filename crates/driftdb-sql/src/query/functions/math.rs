@@ -219,9 +219,8 @@ fn whole_div(facts: &Facts, args: &[Value]) -> Result<Value> {
 
 /// The result of a function on finite doubles must be one.
 fn fits(result: f64, finite: bool) -> Result<f64> {
-    let out_of_range = |how: &str| {
-        Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value out of range: {how}")))
-    };
+    let out_of_range =
+        |how: &str| Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value out of range: {how}")));
     match (result.is_infinite(), result == 0.0) {
         (true, _) if finite => out_of_range("overflow"),
         (_, true) if finite => out_of_range("underflow"),

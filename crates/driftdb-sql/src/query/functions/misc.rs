@@ -28,12 +28,7 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
         name: "pg_sleep",
         nulls: Nulls::Strict,
         volatile: true,
-        overloads: &[Overload {
-            args: &[Kind::Is(T::Float8)],
-            rest: None,
-            returns: Returns::Is(T::Text),
-            eval: sleep,
-        }],
+        overloads: &[Overload { args: &[Kind::Is(T::Float8)], rest: None, returns: Returns::Is(T::Text), eval: sleep }],
     },
     function!("pg_size_pretty", Strict, [(T::Int8) => T::Text, |_, a| match a {
         [Value::Int8(size)] => Ok(Value::Text(size_pretty(*size))),

@@ -117,7 +117,16 @@ impl Writer {
             // A 0 in the template keeps the digits up to it.
             last.max(template.zero_end.saturating_sub(blanks).min(digits.len() - 1))
         });
-        Writer { digits, at: 0, blanks, last_relevant, negative, sign_written: false, in_number: false, out: String::new() }
+        Writer {
+            digits,
+            at: 0,
+            blanks,
+            last_relevant,
+            negative,
+            sign_written: false,
+            in_number: false,
+            out: String::new(),
+        }
     }
 
     /// A 0 alone before the point, which is shown as a blank.

@@ -68,7 +68,10 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("decode", Strict, [(T::Text, T::Text) => T::Bytea, decode]),
     function!("md5", Strict, [(T::Text) => T::Text, |_, a| Ok(Value::Text(hex(&super::md5::digest(text(a, 0)?.as_bytes()))));
         (T::Bytea) => T::Text, |_, a| match a { [Value::Bytea(v)] => Ok(Value::Text(hex(&super::md5::digest(v)))), o => Err(mismatch("md5", o)) }]),
-    variadic("concat", &[Overload { args: &[Kind::Any], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: concat }]),
+    variadic(
+        "concat",
+        &[Overload { args: &[Kind::Any], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: concat }],
+    ),
     variadic(
         "concat_ws",
         &[Overload {

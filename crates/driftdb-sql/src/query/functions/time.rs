@@ -344,11 +344,10 @@ fn infinite_field(field: &str, value: &Value) -> Result<Option<f64>> {
     let type_name = value.data_type().map_or_else(String::new, |t| t.sql_name());
     match normal_field(field) {
         Some("year" | "decade" | "century" | "millennium" | "julian" | "isoyear" | "epoch") => Ok(infinity(value)),
-        Some("hour" | "minute" | "second" | "milliseconds" | "microseconds" | "timezone" | "timezone_hour" | "timezone_minute")
-            if matches!(value, Value::Date(_)) =>
-        {
-            Err(unsupported_unit(field, &type_name))
-        }
+        Some(
+            "hour" | "minute" | "second" | "milliseconds" | "microseconds" | "timezone" | "timezone_hour"
+            | "timezone_minute",
+        ) if matches!(value, Value::Date(_)) => Err(unsupported_unit(field, &type_name)),
         Some(_) => Ok(None),
         None => Err(unknown_unit(field, &type_name)),
     }

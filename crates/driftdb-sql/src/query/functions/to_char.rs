@@ -8,14 +8,12 @@ use super::text::{function, text};
 use super::time::{date_parts, days_of, is_infinite};
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch};
 
-pub(super) const FUNCTIONS: &[Builtin] = &[
-    function!("to_char", Strict, [
-        (T::Timestamp, T::Text) => T::Text, of_time; (T::TimestampTz, T::Text) => T::Text, of_time;
-        (T::Interval, T::Text) => T::Text, of_interval;
-        (T::Int4, T::Text) => T::Text, of_number; (T::Int8, T::Text) => T::Text, of_number;
-        (T::Numeric(None), T::Text) => T::Text, of_number; (T::Float8, T::Text) => T::Text, of_number;
-    ]),
-];
+pub(super) const FUNCTIONS: &[Builtin] = &[function!("to_char", Strict, [
+    (T::Timestamp, T::Text) => T::Text, of_time; (T::TimestampTz, T::Text) => T::Text, of_time;
+    (T::Interval, T::Text) => T::Text, of_interval;
+    (T::Int4, T::Text) => T::Text, of_number; (T::Int8, T::Text) => T::Text, of_number;
+    (T::Numeric(None), T::Text) => T::Text, of_number; (T::Float8, T::Text) => T::Text, of_number;
+])];
 
 pub(super) const MONTHS: [&str; 12] = [
     "January",
@@ -35,9 +33,9 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 
 /// Patterns, longest first where one begins with another.
 const PATTERNS: [&str; 38] = [
-    "Y,YYY", "HH24", "HH12", "HH", "MI", "SSSS", "SS", "MS", "US", "AM", "PM", "am", "pm", "YYYY", "YYY", "YY", "Y", "MONTH",
-    "Month", "month", "MON", "Mon", "mon", "MM", "DAY", "Day", "day", "DDD", "DD", "DY", "Dy", "dy", "D", "IW", "Q",
-    "TZ", "tz", "OF",
+    "Y,YYY", "HH24", "HH12", "HH", "MI", "SSSS", "SS", "MS", "US", "AM", "PM", "am", "pm", "YYYY", "YYY", "YY", "Y",
+    "MONTH", "Month", "month", "MON", "Mon", "mon", "MM", "DAY", "Day", "day", "DDD", "DD", "DY", "Dy", "dy", "D",
+    "IW", "Q", "TZ", "tz", "OF",
 ];
 
 struct Moment {
@@ -137,9 +135,9 @@ pub(super) fn nodes(format: &str, function: &str) -> Result<Vec<Node>> {
             None => (false, rest),
         };
         // Patterns are there in capitals, and in small letters too, but not in a mixture of their own.
-        let found = PATTERNS.iter().find(|pattern| {
-            after.starts_with(**pattern) || after.starts_with(pattern.to_lowercase().as_str())
-        });
+        let found = PATTERNS
+            .iter()
+            .find(|pattern| after.starts_with(**pattern) || after.starts_with(pattern.to_lowercase().as_str()));
         if let Some(name) = found {
             // The case of a word says how it is written; that of a number nothing.
             let as_written = after.get(..name.len()).unwrap_or_default();

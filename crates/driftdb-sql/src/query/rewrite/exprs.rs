@@ -4,8 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, CaseWhen, CastKind, DataType as AstType, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart,
     TrimWhereField, TypedString, UnaryOperator, Value as AstValue, ValueWithSpan, WindowFrameBound, WindowSpec,
-    WindowType,
-    helpers::attached_token::AttachedToken,
+    WindowType, helpers::attached_token::AttachedToken,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 

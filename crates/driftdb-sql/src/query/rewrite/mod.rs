@@ -16,9 +16,8 @@ mod time;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    NamedWindowDefinition, NamedWindowExpr,
-    Distinct, Expr, Fetch, GroupByExpr, LimitClause, OrderByKind, Query, Select, SetExpr, TableFactor,
-    Value as AstValue, ValueWithSpan, VisitMut, VisitorMut,
+    Distinct, Expr, Fetch, GroupByExpr, LimitClause, NamedWindowDefinition, NamedWindowExpr, OrderByKind, Query,
+    Select, SetExpr, TableFactor, Value as AstValue, ValueWithSpan, VisitMut, VisitorMut,
 };
 use driftdb_types::{DataType, Error, Result, SqlState, Value};
 
