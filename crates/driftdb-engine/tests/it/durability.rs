@@ -314,8 +314,8 @@ fn a_long_log_is_replayed_within_bounds() {
     small.background = true;
     small.store.memtable_bytes = 16 << 10;
     // The sealed ones, and the one being written: it is looked at whenever so much has been read again.
-    let memory_bytes = 16_u64 << 10 << 2;
     assert_eq!(small.store.sealed_max, 2);
+    let memory_bytes = 4 * (16 << 10);
     let engine = Engine::open(sim.env.clone(), Path::new(DIR), small).unwrap();
     let in_memory = engine.stamp().seq.0 - engine.store().checkpoint().stamp.seq.0;
     assert!(in_memory * ROW_BYTES <= memory_bytes, "{in_memory} commits are in memory");
