@@ -1,8 +1,4 @@
 //! The engine: opening a directory, recovering it, and handing out transactions.
-//!
-//! *Recovery.* Base and history hold everything up to the checkpoint, and the commit log the rest: it is read from the
-//! checkpoint's position on and applied as it was the first time. The store flushes in the background meanwhile, so a
-//! log longer than memory is no obstacle.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -11,30 +7,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use driftdb_env::{DiskLock, Env, TaskHandle};
-use driftdb_log::Log;
-use driftdb_store::{Checkpoint, CommitBatch, Store, StoreView, Write};
-use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
+use driftdb_store::{Checkpoint, Store, StoreView};
+use driftdb_types::{CommitSeq, Error, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
 use parking_lot::Mutex;
 
 use crate::budget::Budget;
 use crate::cancel::Cancel;
-use crate::catalog::{Catalog, Catalogs, KnownTrees, decode_change};
-use crate::commits::{self, Commits, commit_key};
+use crate::catalog::{Catalog, Catalogs, KnownTrees};
+use crate::commits::{self, Commits};
 use crate::counters::Counters;
-use crate::error::{io_error, log_error, shutting_down};
+use crate::error::{io_error, shutting_down};
 use crate::locks::LockTable;
 use crate::options::EngineOptions;
 use crate::pipeline::{Pipeline, PipelineParts};
-use crate::record::{CommitRecord, decode_record};
+use crate::record::CommitRecord;
+use crate::recovery::{Recovery, replay};
 use crate::transaction::{Transaction, TxnOptions};
 
 /// The file whose lock says that a process has the directory.
 const LOCK_FILE: &str = "LOCK";
 /// Where the commit log is, in the data directory.
 pub const LOG_DIR: &str = "log";
-/// After how many replayed commits, or bytes of them, the store's view is renewed, and the memtable sealed if it is full.
-const REPLAY_PUBLISH_EVERY: u64 = 1_024;
-const REPLAY_PUBLISH_BYTES: usize = 4 << 20;
 
 /// An open database directory. A clone is another handle of the same; the last one to go ends the threads, without a
 /// checkpoint (as a crash would): see [`Engine::close`].
@@ -57,15 +50,6 @@ struct Inner {
     env: Env,
     /// Held until the engine goes.
     directory: Mutex<Option<Box<dyn DiskLock>>>,
-}
-
-/// What was found when the directory was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// How many commits were read from the log.
-    pub commits: u64,
-    /// How many bytes of an unfinished commit (never acknowledged) were cut from the end of the log.
-    pub torn_bytes: u64,
 }
 
 impl fmt::Debug for Engine {
@@ -341,63 +325,4 @@ pub fn lock_directory(env: &Env, dir: &Path) -> Result<Box<dyn DiskLock>> {
             io_error(&format!("cannot lock {}", path.display()), &error)
         }
     })
-}
-
-/// Applies the commits of the log that come after the checkpoint.
-fn replay(
-    env: &Env,
-    dir: &Path,
-    options: &EngineOptions,
-    store: &Store,
-    known: &KnownTrees,
-) -> Result<(Log, Recovery)> {
-    let checkpoint = store.checkpoint();
-    let mut last = checkpoint.stamp;
-    let mut commits = 0_u64;
-    let mut unpublished_bytes = 0;
-    let publish_bytes = REPLAY_PUBLISH_BYTES.min(options.store.memtable_bytes);
-    let mut apply = |end: Lsn, record: &[u8]| -> Result<()> {
-        unpublished_bytes += record.len();
-        let record = decode_record(record)?;
-        if record.stamp.seq <= checkpoint.stamp.seq {
-            return Ok(());
-        }
-        if record.stamp.seq != last.seq.next() || record.stamp.time_us <= last.time_us {
-            let message = format!("commit {} follows commit {} in the log", record.stamp.seq, last.seq);
-            return Err(Error::new(SqlState::DATA_CORRUPTED, message));
-        }
-        let mut writes = record.writes;
-        for write in writes.iter().filter(|write| write.tree == TreeId::CATALOG) {
-            if let (_, Some(schema)) = decode_change(&write.key, write.payload.as_deref())? {
-                known.learn(&schema);
-            }
-        }
-        writes.push(Write { tree: TreeId::COMMITS, key: commit_key(record.stamp.seq), payload: Some(record.entry) });
-        if options.background {
-            store.wait_for_room(options.room_timeout)?;
-        }
-        store.apply(&CommitBatch { stamp: record.stamp, end_lsn: end, writes: &writes });
-        last = record.stamp;
-        commits += 1;
-        if commits.is_multiple_of(REPLAY_PUBLISH_EVERY) || unpublished_bytes >= publish_bytes {
-            store.publish();
-            unpublished_bytes = 0;
-        }
-        Ok(())
-    };
-    let mut refused: Option<Error> = None;
-    let opened = Log::open(Arc::clone(&env.disk), dir, options.log, checkpoint.lsn, &mut |end, record| {
-        apply(end, record).map_err(|error| {
-            refused = Some(error.clone());
-            error.into()
-        })
-    });
-    // What was wrong with applying a commit (a full disk, say) is not the log's fault.
-    let (log, report) = opened.map_err(|error| refused.unwrap_or_else(|| log_error(&error)))?;
-    store.publish();
-    let recovery = Recovery { commits, torn_bytes: report.torn_bytes };
-    if recovery != Recovery::default() {
-        tracing::info!(commits, torn_bytes = recovery.torn_bytes, stamp = %last.seq, "recovered from the commit log");
-    }
-    Ok((log, recovery))
 }

@@ -5,7 +5,7 @@
 //!        │ commit
 //!   Pipeline      one order of commits                pipeline.rs, times.rs, record.rs, counters.rs
 //!        │
-//!   log ─┴─ store                                     (crates below)
+//!   log ─┴─ store                                     (crates below; recovery.rs replays one into the other)
 //!
 //!   Catalog       which tables there are, at a stamp  catalog.rs
 //!   Commits       when, who and what                  commits.rs
@@ -28,6 +28,7 @@ mod options;
 mod pipeline;
 mod reader;
 mod record;
+mod recovery;
 mod rows;
 mod times;
 mod transaction;
@@ -37,11 +38,12 @@ pub use cancel::Cancel;
 pub use catalog::{Catalog, NamedObject};
 pub use commits::Commits;
 pub use ddl::IndexDefinition;
-pub use engine::{Engine, LOG_DIR, Recovery, lock_directory};
+pub use engine::{Engine, LOG_DIR, lock_directory};
 pub use error::StatementError;
 pub use keys::{IndexEntry, clustered_key, index_entry, row_number_key};
 pub use options::EngineOptions;
 pub use reader::{RowVersion, TxnReader, TxnScan};
 pub use record::{CommitMeta, CommitRecord};
+pub use recovery::Recovery;
 pub use rows::InsertOutcome;
 pub use transaction::{Isolation, LockWait, RowLock, RowLockMode, Savepoint, TableLock, Transaction, TxnOptions};

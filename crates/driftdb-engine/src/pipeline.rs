@@ -169,7 +169,7 @@ pub(crate) struct Pipeline {
     room: Condvar,
     /// Nobody is the owner.
     idle: Condvar,
-    /// Locked by the owner only.
+    /// Locked by the owner; and by the engine's close, which trims the log when nobody is the owner any more.
     writer: Mutex<Writer>,
     times: Times,
     read_only: ArcSwapOption<Error>,
@@ -350,7 +350,7 @@ impl Pipeline {
         }
         let target = queue.gather.last_group + queue.waiting.len();
         queue.gather.last_group = 0;
-        // The thread is the owner, so nobody else has this mutex: it is not waited for.
+        // The owner alone writes, so this is free; only close() may have it, to trim, and then there is no group.
         let append_time = self.writer.lock().append_time;
         let patience = (append_time / GATHER_SHARE).min(GATHER_MAX) / (1 << queue.gather.misses);
         if target < 2 || queue.waiting.len() >= target || queue.closed {
