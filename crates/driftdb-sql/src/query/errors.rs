@@ -258,6 +258,11 @@ fn plan(message: &str) -> Error {
     {
         return Error::new(SqlState::DATATYPE_MISMATCH, first_line(text));
     }
+    if text.starts_with("Cannot automatically convert") {
+        // Said of the second term of a recursive query.
+        return Error::new(SqlState::DATATYPE_MISMATCH, "the terms of a recursive query have different types")
+            .hint("Cast the output of the non-recursive term to the correct type.");
+    }
     if lower.contains("incompatible inputs for union")
         || lower.contains("failed to coerce")
         || lower.contains("cannot be coerced")

@@ -10,7 +10,7 @@ use datafusion::logical_expr::Accumulator;
 use driftdb_types::{DataType, Decimal, Error, Result, Value};
 
 use super::errors::into_datafusion;
-use super::types::{NUMERIC, numeric_from, scalar_of};
+use super::types::{NUMERIC, decimal_from, numeric_from, scalar_of};
 
 /// What is calculated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl NumericAccumulator {
         for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
             let value = match array.data_type() {
                 ArrowType::Decimal128(_, scale) => {
-                    Decimal::new(array.as_primitive::<Decimal128Type>().value(row), scale.unsigned_abs())
+                    decimal_from(array.as_primitive::<Decimal128Type>().value(row), *scale)
                 }
                 _ => numeric_from(array.as_fixed_size_binary().value(row)),
             };

@@ -430,7 +430,9 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
             .map_err(|_| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "bigint out of range"))),
         ArrowType::Float32 => primitive!(Float32Type, |v| Ok(Value::Float4(v))),
         ArrowType::Float64 => primitive!(Float64Type, |v| Ok(Value::Float8(v))),
-        ArrowType::Decimal128(_, scale) => primitive!(Decimal128Type, |v: i128| decimal_value(v, *scale)),
+        ArrowType::Decimal128(_, scale) => {
+            primitive!(Decimal128Type, |v: i128| decimal_from(v, *scale).map(Value::Numeric))
+        }
         ArrowType::Decimal256(_, scale) => primitive!(Decimal256Type, |v: i256| wide_decimal_value(v, *scale)),
         &NUMERIC => array
             .as_fixed_size_binary()
@@ -477,14 +479,15 @@ pub(crate) fn values_of(array: &ArrayRef, field: &Field) -> Result<Vec<Value>> {
     }
 }
 
-fn decimal_value(unscaled: i128, scale: i8) -> Result<Value> {
+/// The numeric in a decimal of Arrow's.
+pub(crate) fn decimal_from(unscaled: i128, scale: i8) -> Result<Decimal> {
     let (unscaled, scale) = match u8::try_from(scale) {
         Ok(scale) => (Some(unscaled), scale),
         // The scale of 1e10 is -10.
         Err(_) => (10_i128.checked_pow(u32::from(scale.unsigned_abs())).and_then(|p| unscaled.checked_mul(p)), 0),
     };
     let too_large = || Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format");
-    Decimal::new(unscaled.ok_or_else(too_large)?, scale).map(Value::Numeric)
+    Decimal::new(unscaled.ok_or_else(too_large)?, scale)
 }
 
 /// What is left of a numeric's key: its value, without trailing zeros.
@@ -495,7 +498,7 @@ fn wide_decimal_value(mut unscaled: i256, mut scale: i8) -> Result<Value> {
         scale -= 1;
     }
     let unscaled = unscaled.to_i128().ok_or_else(|| Error::internal(format!("a key {unscaled} of no numeric")))?;
-    decimal_value(unscaled, scale)
+    decimal_from(unscaled, scale).map(Value::Numeric)
 }
 
 fn text_values(array: &ArrayRef, data_type: DataType) -> Result<Vec<Value>> {
