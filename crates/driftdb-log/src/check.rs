@@ -20,7 +20,8 @@ use crate::segment::{Listing, Segment, segment_path};
 pub enum Severity {
     /// Normal after a crash; opening the log deals with it.
     Note,
-    /// Bytes are lost that the checkpoint already covers: nothing that was committed is lost by it.
+    /// Bytes are lost in segments before the one that holds the checkpoint: nothing that was committed is lost by it, and
+    /// opening the log does not read them.
     Covered,
     /// Commits are lost or cannot be read: opening the log refuses.
     Damage,
@@ -48,7 +49,7 @@ impl fmt::Display for Finding {
 /// Reads every log segment in `dir` and tells what is wrong. `from` is the Lsn of the checkpoint (0 when there is
 /// none). Changes nothing. No findings: the log is sound to its end.
 pub fn check(disk: &dyn Disk, dir: &Path, from: Lsn) -> Vec<Finding> {
-    let mut check = Check { from, findings: Vec::new() };
+    let mut check = Check { from, needed: Lsn(0), findings: Vec::new() };
     match Listing::read(disk, dir) {
         Ok(listing) => check.listing(disk, dir, &listing),
         Err(error) => check.failed(dir, Lsn(u64::MAX), &error),
@@ -58,13 +59,16 @@ pub fn check(disk: &dyn Disk, dir: &Path, from: Lsn) -> Vec<Finding> {
 
 struct Check {
     from: Lsn,
+    /// Where the segment begins that holds the checkpoint: opening reads from here, not from the checkpoint, because
+    /// each frame is held against the one before it.
+    needed: Lsn,
     findings: Vec<Finding>,
 }
 
 impl Check {
     /// Adds a finding on bytes that end at `end`.
     fn lost(&mut self, file: &Path, offset: u64, end: Lsn, what: String) {
-        let severity = if end <= self.from { Severity::Covered } else { Severity::Damage };
+        let severity = if end <= self.needed { Severity::Covered } else { Severity::Damage };
         self.findings.push(Finding { severity, file: file.to_owned(), offset, what });
     }
 
@@ -84,7 +88,13 @@ impl Check {
         for spare in &listing.spares {
             self.note(spare, 0, "left over from preparing a log segment; opening the log removes it".to_owned());
         }
+        let begun = listing.segments.iter().rfind(|first| **first <= self.from);
+        self.needed = begun.copied().unwrap_or(Lsn(0));
         match listing.segments.first() {
+            None if self.from > Lsn(0) => {
+                let what = format!("there is no log segment, although the checkpoint is at {}", self.from);
+                return self.lost(dir, 0, Lsn(u64::MAX), what);
+            }
             None => return self.note(dir, 0, "there is no log segment: the log was never opened".to_owned()),
             Some(first) if *first > self.from => {
                 let what = format!("the log segments before {first} are missing");

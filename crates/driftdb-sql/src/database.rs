@@ -38,6 +38,8 @@ pub struct SessionOptions {
     pub client: Option<String>,
     /// The database's name: anything, or `name@2026-11-01T10:00:00Z` / `name@42` to read as of that point.
     pub database: String,
+    /// The number that `pg_backend_pid()` gives, and that a client cancels by; 0 for a session without a connection.
+    pub backend_pid: i32,
     /// Settings to start with, as in the connection option `-c name=value`.
     pub settings: Vec<(String, String)>,
 }
@@ -49,6 +51,7 @@ impl Default for SessionOptions {
             application: String::new(),
             client: None,
             database: "driftdb".to_owned(),
+            backend_pid: 0,
             settings: Vec::new(),
         }
     }

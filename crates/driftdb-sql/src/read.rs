@@ -9,6 +9,17 @@ use driftdb_types::{CommitSeq, DataType, Result, Value};
 use crate::query::QueryRuntime;
 use crate::settings::Settings;
 
+/// Who a session is for.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) user: String,
+    /// The client's address, where it is not in this process.
+    pub(crate) address: Option<String>,
+    /// The database's name, without a point of time.
+    pub(crate) database: String,
+    pub(crate) backend_pid: i32,
+}
+
 /// The data a statement reads: one view of the store, the transaction's own writes over it, and the catalog of both.
 #[derive(Clone)]
 pub(crate) struct ReadState {
@@ -48,8 +59,7 @@ pub(crate) struct QueryContext {
     pub(crate) read: ReadState,
     pub(crate) settings: Arc<Settings>,
     pub(crate) cancel: Arc<Cancel>,
-    pub(crate) user: Arc<str>,
-    pub(crate) database: Arc<str>,
+    pub(crate) client: Arc<Client>,
     /// The clock's reading when the statement began, microseconds since 1970 UTC.
     pub(crate) statement_time_us: i64,
     /// The clock's reading when the transaction began: `now()`.

@@ -29,7 +29,7 @@ pub(crate) fn resolve(
     tz: &TimeZone,
 ) -> Result<CommitSeq> {
     match point(engine, value, is_seq, tz)? {
-        Point::Seq(seq) => check_seq(view, seq),
+        Point::Seq(seq) => check_seq(engine, seq),
         // What is waited for is one sync of the commit log at most.
         Point::Time(time_us) => engine.seq_as_of(view, time_us, &Cancel::new()),
     }
@@ -119,8 +119,9 @@ fn from_text(engine: &Engine, text: &str, is_seq: bool, tz: &TimeZone) -> Result
     }
 }
 
-fn check_seq(view: &StoreView, seq: i64) -> Result<CommitSeq> {
-    let newest = view.stamp().seq;
+/// What is committed may be asked about, whether the snapshot has it or not.
+fn check_seq(engine: &Engine, seq: i64) -> Result<CommitSeq> {
+    let newest = engine.stamp().seq;
     match u64::try_from(seq) {
         Ok(number) if number <= newest.0 => Ok(CommitSeq(number)),
         Ok(_) => Err(Error::new(

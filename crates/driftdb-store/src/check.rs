@@ -12,6 +12,7 @@
 //! Opening a redb file writes to it; here it is opened over a layer that keeps such writes in memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,7 +63,10 @@ const FINDINGS_MAX: usize = 20;
 /// Verifies base and history in `dir`, changing nothing. The store must not be open. Nothing found: an empty list.
 pub fn check(env: &Env, dir: &Path, schemas: Arc<dyn SchemaSource>) -> Vec<Finding> {
     let mut check = Check { disk: Arc::clone(&env.disk), schemas, findings: HashMap::new(), order: Vec::new() };
-    check.run(dir);
+    let base = dir.join(base::FILE_NAME);
+    if check.survive(&base, |check| check.run(dir)).is_none() {
+        check.found(&base, "what is behind it was not checked");
+    }
     let Check { mut findings, order, .. } = check;
     order.into_iter().flat_map(|path| findings.remove(&path).unwrap_or_default()).collect()
 }
@@ -70,9 +74,13 @@ pub fn check(env: &Env, dir: &Path, schemas: Arc<dyn SchemaSource>) -> Vec<Findi
 /// The checkpoint of the store in `dir`, read without opening it and changing nothing: from where on the commit log is
 /// needed. The store must not be open.
 pub fn read_checkpoint(env: &Env, dir: &Path) -> Result<Checkpoint, StoreError> {
-    let (_, committed) = open_base(&env.disk, &dir.join(base::FILE_NAME), false)?;
-    Ok(committed.checkpoint)
+    let path = dir.join(base::FILE_NAME);
+    let read = || open_base(&env.disk, &path, false).map(|(_, committed)| committed.checkpoint);
+    panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(StoreError::damaged(&path, UNREADABLE)))
 }
+
+/// What is said of a file over which a library that reads it panicked.
+const UNREADABLE: &str = "it is damaged so badly that reading it failed";
 
 /// Opens the base, changing nothing; `verify` has every page's checksum compared.
 fn open_base(disk: &Arc<dyn Disk>, path: &Path, verify: bool) -> Result<(Database, Committed), StoreError> {
@@ -110,6 +118,16 @@ impl Check {
 
     fn found(&mut self, path: &Path, what: impl Into<String>) {
         self.report(Finding { path: path.to_owned(), what: what.into(), harmless: false });
+    }
+
+    /// Does a part of the work over which the libraries that read the files may panic when they are damaged: that is a
+    /// finding on the file.
+    fn survive<R>(&mut self, path: &Path, work: impl FnOnce(&mut Check) -> R) -> Option<R> {
+        let done = panic::catch_unwind(AssertUnwindSafe(|| work(self))).ok();
+        if done.is_none() {
+            self.found(path, UNREADABLE);
+        }
+        done
     }
 
     fn run(&mut self, dir: &Path) {

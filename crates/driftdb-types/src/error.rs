@@ -27,6 +27,8 @@ sqlstates! {
     DEPENDENT_OBJECTS = "2BP01";
     /// x / 0.
     DIVISION_BY_ZERO = "22012";
+    /// A negative length in substring or overlay.
+    SUBSTRING_ERROR = "22011";
     /// A LIKE pattern that ends with its escape character.
     INVALID_ESCAPE_SEQUENCE = "22025";
     /// A logarithm of zero or less.

@@ -53,7 +53,7 @@ fn cut(inner: &str, separator: u8, once: bool) -> Vec<&str> {
             b'"' => in_string = true,
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
-            byte if byte == separator && depth == 0 && !(once && !parts.is_empty()) => {
+            byte if byte == separator && depth == 0 && (!once || parts.is_empty()) => {
                 parts.push(inner.get(start..at).unwrap_or_default().trim_ascii());
                 start = at + 1;
             }

@@ -184,6 +184,7 @@ impl Start<'_> {
             application: request.application.clone(),
             client: Some(self.peer.to_string()),
             database: request.database.clone(),
+            backend_pid: self.registration.pid(),
             settings: request.settings.clone(),
         };
         let session = self.shared.db.session(options).map_err(Stop::Fatal)?;

@@ -198,6 +198,11 @@ impl Registration {
         self.entry.let_go.load(Ordering::SeqCst)
     }
 
+    /// The connection's number.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Makes the session cancellable; gives the key for the client.
     pub(crate) fn open(&self, cancel: Arc<Cancel>, rand: &dyn Rand, long_secret: bool) -> CancelKey {
         let mut secret = vec![0; if long_secret { LONG_SECRET_BYTES } else { SHORT_SECRET_BYTES }];

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use driftdb_env::{Env, OpenOptions, Rand};
+use driftdb_types::{Error, SqlState};
 use driftdb_wire::{Credentials, ScramVerifier};
 
 /// The one user there is.
@@ -61,11 +62,19 @@ pub(crate) fn read(env: &Env, data: &Path) -> Result<Option<Credentials>> {
     for (number, line) in text.lines().enumerate() {
         let parsed = line.split_once(' ').and_then(|(user, verifier)| Some((user, verifier.parse().ok()?)));
         let Some((user, verifier)) = parsed else {
-            bail!("{}: line {} is not a user and a SCRAM verifier", path.display(), number + 1);
+            return Err(damaged(&path, &format!("line {} is not a user and a SCRAM verifier", number + 1)));
         };
         credentials = credentials.with_user(user, verifier);
     }
+    if text.lines().next().is_none() {
+        return Err(damaged(&path, "it is empty"));
+    }
     Ok(Some(credentials))
+}
+
+fn damaged(path: &Path, what: &str) -> anyhow::Error {
+    let hint = "Remove the file and start with DRIFTDB_PASSWORD set: the password is all that it holds.";
+    Error::new(SqlState::DATA_CORRUPTED, format!("{}: {what}", path.display())).hint(hint).into()
 }
 
 fn write(env: &Env, data: &Path, text: &str) -> Result<()> {
@@ -122,5 +131,7 @@ mod tests {
         write(&sim.env, data(), "driftdb SCRAM-SHA-256$4096:!!\n").unwrap();
         let error = settle(&sim.env, data(), None).err().unwrap().to_string();
         assert!(error.contains("line 1"), "{error}");
+        write(&sim.env, data(), "").unwrap();
+        assert!(settle(&sim.env, data(), None).is_err());
     }
 }

@@ -52,6 +52,8 @@ pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
         bail!("{} holds no database", data.display());
     }
     let _lock = lock_directory(env, data)?;
+    // A library that panics over damage is a finding, not a failure of the doctor's.
+    std::panic::set_hook(Box::new(|_| {}));
     let mut diagnosis = Diagnosis::default();
     if let Err(error) = credentials::read(env, data) {
         diagnosis.damage(&format!("{error:#}"));
@@ -83,7 +85,7 @@ fn check_log(env: &Env, data: &Path, from: Lsn, diagnosis: &mut Diagnosis) {
     for finding in driftdb_log::check(env.disk.as_ref(), &data.join(LOG_DIR), from) {
         match finding.severity {
             driftdb_log::Severity::Damage => diagnosis.damage(&finding.to_string()),
-            driftdb_log::Severity::Covered => say!("{finding} (the checkpoint has it: nothing is lost)"),
+            driftdb_log::Severity::Covered => say!("note: {finding} (the checkpoint has it: nothing is lost)"),
             driftdb_log::Severity::Note => say!("note: {finding}"),
         }
     }

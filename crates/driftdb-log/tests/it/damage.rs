@@ -231,8 +231,38 @@ fn doctor_tells_how_much_is_lost_and_whether_it_matters() {
     let [finding] = &findings[..] else { panic!("{findings:?}") };
     assert_eq!((finding.severity, finding.offset), (Severity::Damage, place.start));
     assert!(finding.to_string().ends_with(&format!("the next frame that can be read is at offset {}", place.end)));
-    let covered = check(&sample.disk, Path::new(DIR), sample.records[1].0);
-    assert_eq!(worst(&covered), Some(Severity::Covered));
+    let (last, _) = sample.records[3];
+    assert_eq!(worst(&check(&sample.disk, Path::new(DIR), last)), Some(Severity::Damage), "opening reads it");
+}
+
+/// Doctor says that something is lost exactly when opening refuses, wherever the checkpoint is.
+#[test]
+fn doctor_and_opening_agree() {
+    let sample = sample(&[&[100], &[200], &[40, 60], &[300], &[90], &[10]]);
+    let mut seen = [0; 2];
+    let mut agree = |disk: &SimDisk, context: &str| {
+        for from in std::iter::once(Lsn(0)).chain(sample.records.iter().map(|(end, _)| *end)) {
+            let worst = worst(&check(disk, Path::new(DIR), from));
+            let refused = open_sim(&disk.fork(4), SEGMENT, from).is_err();
+            assert_eq!(worst == Some(Severity::Damage), refused, "{context}, checkpoint at {from}: {worst:?}");
+            seen[usize::from(refused)] += 1;
+        }
+    };
+    for place in &sample.frames {
+        for offset in [place.start, place.end - 1] {
+            let disk = sample.disk.fork(3);
+            assert!(disk.flip_bit(&place.file, offset, 1));
+            agree(&disk, &format!("{} at {offset}", place.file.display()));
+        }
+    }
+    for removed in 0..1 << sample.files.len() {
+        let disk = sample.disk.fork(3);
+        for (index, file) in sample.files.iter().enumerate().filter(|(index, _)| removed & (1 << index) != 0) {
+            disk.remove(file).unwrap_or_else(|error| panic!("{index}: {error}"));
+        }
+        agree(&disk, &format!("without {removed:b} of {}", sample.files.len()));
+    }
+    assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
 }
 
 /// What users store must not be taken for frames, nor make the search for them slow.

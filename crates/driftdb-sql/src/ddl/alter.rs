@@ -1,8 +1,9 @@
 //! ALTER TABLE.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::Ident;
+use datafusion::sql::sqlparser::ast::{Expr, Ident, visit_expressions};
 use driftdb_engine::IndexDefinition;
 use driftdb_types::{Column, Error, Result, SqlState, TableSchema, TimeZone, format_value};
 
@@ -10,7 +11,8 @@ use super::create::{column, column_id, key_of};
 use super::{new_column_name, new_name};
 use crate::dml::{check_default, default_value};
 use crate::outcome::Outcome;
-use crate::parse::{AlterOperation, AlterTable, KeyConstraint, NewColumn, Source, name_of};
+use crate::parse::{AlterOperation, AlterTable, KeyConstraint, NewColumn, Source, name_of, parse_expression};
+use crate::query::is_volatile;
 use crate::session::{Exec, Run};
 
 pub(super) fn alter_table(exec: &mut Exec<'_>, source: &Source, alter: &AlterTable) -> Run<Outcome> {
@@ -107,6 +109,12 @@ fn add_column(
         return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).into());
     }
     let mut column = column(exec, column_id(table.columns.len())?, new)?;
+    if let Some(function) = column.default.as_deref().map(volatile_call).transpose()?.flatten() {
+        let what = format!("ADD COLUMN with a default of {function}(), which gives each row a value of its own,");
+        return Err(Error::unsupported(what)
+            .hint("Add the column without a default, fill it with UPDATE, then set the default.")
+            .into());
+    }
     // Rows that are there take the default's value of now; it is kept beside the column, and no row is rewritten.
     let value = default_value(exec, &column)?;
     if !value.is_null() {
@@ -119,6 +127,20 @@ fn add_column(
         table = add_key(exec, &table, key)?;
     }
     Ok(table)
+}
+
+/// The first function in an expression that gives something else each time.
+fn volatile_call(default: &str) -> Result<Option<String>> {
+    let found = visit_expressions(&parse_expression(default)?, |part| {
+        if let Expr::Function(function) = part
+            && let Some(name) = function.name.0.last().and_then(|part| part.as_ident()).map(name_of)
+            && is_volatile(&name)
+        {
+            return ControlFlow::Break(name);
+        }
+        ControlFlow::Continue(())
+    });
+    Ok(found.break_value())
 }
 
 fn drop_column(

@@ -9,22 +9,11 @@ use driftdb_types::{Column, ColumnId, Error, Result, SqlState, TableSchema};
 
 use crate::outcome::Outcome;
 use crate::parse::{Kind, Statement, TableName, name_of};
+use crate::query::is_hidden_column;
 use crate::session::{Exec, Run};
 
 /// The longest name, in bytes, as in PostgreSQL.
 const NAME_MAX: usize = 63;
-
-/// Names that every table has as hidden columns.
-const HIDDEN: &[&str] = &[
-    "_system_from",
-    "_system_to",
-    "_from_seq",
-    "_to_seq",
-    "_tx_user",
-    "_tx_app",
-    "_tx_comment",
-    crate::query::ROW_KEY_COLUMN,
-];
 
 /// Runs a statement that defines something.
 pub(crate) fn run(exec: &mut Exec<'_>, statement: &Statement) -> Run<Outcome> {
@@ -130,7 +119,7 @@ fn check_name(name: &str) -> Result<()> {
 
 fn new_column_name(ident: &Ident) -> Result<String> {
     let name = new_name(ident)?;
-    if HIDDEN.contains(&name.as_str()) {
+    if is_hidden_column(&name) {
         let message = format!("column name \"{name}\" conflicts with a system column name");
         return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
     }

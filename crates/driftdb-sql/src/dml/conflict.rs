@@ -14,6 +14,7 @@ use super::insert::{Cell, default_of};
 use super::{assign, check_assignable, slot, target_column};
 use crate::parse::{Source, name_of, set_columns};
 use crate::point::{Compiler, ParamTypes, Scope};
+use crate::read::QueryContext;
 use crate::session::{Exec, Run};
 
 /// Where a new value of SET comes from.
@@ -37,8 +38,16 @@ pub(super) struct Conflict {
     arbiter: Option<String>,
     /// `None`: DO NOTHING.
     update: Option<Update>,
-    /// Rows this execution has inserted or updated, none of which it may touch twice.
-    touched: Mutex<HashSet<Bytes>>,
+    execution: Mutex<Execution>,
+}
+
+/// What belongs to one execution.
+#[derive(Default)]
+struct Execution {
+    /// Rows it has inserted or updated, none of which it may touch twice.
+    touched: HashSet<Bytes>,
+    /// What subqueries in SET and WHERE read.
+    before: Option<QueryContext>,
 }
 
 impl Conflict {
@@ -60,12 +69,13 @@ impl Conflict {
             }
             OnConflictAction::DoUpdate(update) => Some(plan_update(exec, source, table, qualifier, update, types)?),
         };
-        Ok(Conflict { arbiter, update, touched: Mutex::new(HashSet::new()) })
+        Ok(Conflict { arbiter, update, execution: Mutex::default() })
     }
 
     /// A new execution begins.
-    pub(super) fn begin(&self) {
-        self.touched.lock().clear();
+    pub(super) fn begin(&self, exec: &Exec<'_>) {
+        let before = self.update.as_ref().and_then(|update| update.computed.before(exec));
+        *self.execution.lock() = Execution { touched: HashSet::new(), before };
     }
 
     /// Inserts a row, or does what is to be done instead. Gives the row as stored, or `None` when nothing was.
@@ -79,7 +89,7 @@ impl Conflict {
             Err(error) => return Err(super::refused(exec, table, &row, error).into()),
             Ok(InsertOutcome::Inserted { key }) => {
                 if self.update.is_some() {
-                    self.touched.lock().insert(key);
+                    self.execution.lock().touched.insert(key);
                 }
                 return Ok(Some(row));
             }
@@ -91,7 +101,7 @@ impl Conflict {
             }
         };
         let Some(update) = &self.update else { return Ok(None) };
-        if self.touched.lock().contains(&key) {
+        if self.execution.lock().touched.contains(&key) {
             let message = "ON CONFLICT DO UPDATE command cannot affect row a second time";
             return Err(Error::new(SqlState::CARDINALITY_VIOLATION, message)
                 .hint(
@@ -114,11 +124,12 @@ impl Conflict {
             });
         };
         let old = decode_row(table, &found.payload).map_err(Error::from)?;
-        match update.apply(exec, &old, row)? {
+        let before = self.execution.lock().before.clone();
+        match update.apply(exec, before.as_ref(), &old, row)? {
             None => Ok(None),
             Some(new) => {
                 let key = super::update_row(exec, table, &key, &old, new.clone())?;
-                self.touched.lock().insert(key);
+                self.execution.lock().touched.insert(key);
                 Ok(Some(new))
             }
         }
@@ -127,10 +138,16 @@ impl Conflict {
 
 impl Update {
     /// The new row; `None` when WHERE does not hold.
-    fn apply(&self, exec: &Exec<'_>, old: &[Value], excluded: Vec<Value>) -> Result<Option<Vec<Value>>> {
+    fn apply(
+        &self,
+        exec: &Exec<'_>,
+        before: Option<&QueryContext>,
+        old: &[Value],
+        excluded: Vec<Value>,
+    ) -> Result<Option<Vec<Value>>> {
         let mut both = old.to_vec();
         both.extend(excluded);
-        let computed = self.computed.eval(exec, &[both])?.pop().unwrap_or_default();
+        let computed = self.computed.eval(exec, before, &[both])?.pop().unwrap_or_default();
         if self.filtered && computed.last() != Some(&Value::Bool(true)) {
             return Ok(None);
         }

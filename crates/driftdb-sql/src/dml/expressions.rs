@@ -8,7 +8,7 @@ use driftdb_types::{DataType, Error, Result, TableSchema, Value};
 use crate::parse;
 use crate::point::scalar::Scalar;
 use crate::query::{self, PlannedQuery};
-use crate::read::InputRows;
+use crate::read::{InputRows, QueryContext};
 use crate::session::Exec;
 
 /// A relation of the row: its name in expressions, its table, and where its values begin.
@@ -64,8 +64,21 @@ impl Computed {
         Ok(Computed::General { planned, parts })
     }
 
-    /// The values for each row.
-    pub(super) fn eval(&self, exec: &Exec<'_>, rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>> {
+    /// What subqueries in the expressions read: the tables as the statement finds them, before it writes.
+    pub(super) fn before(&self, exec: &Exec<'_>) -> Option<QueryContext> {
+        match self {
+            Computed::Compiled(_) => None,
+            Computed::General { .. } => Some(exec.context()),
+        }
+    }
+
+    /// The values for each row. `before` is what [`Computed::before`] gave when the statement began.
+    pub(super) fn eval(
+        &self,
+        exec: &Exec<'_>,
+        before: Option<&QueryContext>,
+        rows: &[Vec<Value>],
+    ) -> Result<Vec<Vec<Value>>> {
         match self {
             Computed::Compiled(scalars) => {
                 let env = exec.env();
@@ -75,11 +88,11 @@ impl Computed {
             Computed::General { planned, parts } if parts.len() > 1 => {
                 let mut all = Vec::with_capacity(rows.len());
                 for row in rows {
-                    all.extend(run(exec, planned, parts, std::slice::from_ref(row))?);
+                    all.extend(run(exec, before, planned, parts, std::slice::from_ref(row))?);
                 }
                 Ok(all)
             }
-            Computed::General { planned, parts } => run(exec, planned, parts, rows),
+            Computed::General { planned, parts } => run(exec, before, planned, parts, rows),
         }
     }
 }
@@ -90,8 +103,14 @@ fn inputs(parts: &[Part], rows: &[Vec<Value>]) -> Vec<Arc<InputRows>> {
     parts.iter().map(input).collect()
 }
 
-fn run(exec: &Exec<'_>, planned: &PlannedQuery, parts: &[Part], rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>> {
-    let mut context = exec.context();
+fn run(
+    exec: &Exec<'_>,
+    before: Option<&QueryContext>,
+    planned: &PlannedQuery,
+    parts: &[Part],
+    rows: &[Vec<Value>],
+) -> Result<Vec<Vec<Value>>> {
+    let mut context = before.cloned().ok_or_else(|| Error::internal("a statement began without its snapshot"))?;
     context.inputs = inputs(parts, rows);
     let results = query::run_query(&context, planned, super::params_of(planned, exec.params))?.collect()?;
     if results.len() != rows.len() {

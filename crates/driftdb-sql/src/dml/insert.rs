@@ -184,9 +184,9 @@ impl InsertPlan {
     pub(crate) fn run(&self, exec: &mut Exec<'_>) -> Run<Outcome> {
         exec.check_writable("INSERT")?;
         exec.txn.lock_table(self.table.id, TableLock::Write)?;
-        let mut written = Written::default();
+        let mut written = Written::new(exec, self.returning.as_ref());
         if let Some(conflict) = &self.conflict {
-            conflict.begin();
+            conflict.begin(exec);
         }
         match &self.rows {
             Rows::Default => self.insert(exec, Vec::new(), &mut written)?,

@@ -149,7 +149,7 @@ impl UpdatePlan {
         exec.check_writable("UPDATE")?;
         let table = &self.write.table;
         exec.txn.lock_table(table.id, TableLock::Write)?;
-        let mut written = Written::default();
+        let mut written = Written::new(exec, self.write.returning.as_ref());
         let returns = self.write.returning.is_some();
         self.write.each(exec, |exec, key, old, found| {
             let mut new = old.clone();
@@ -218,7 +218,7 @@ impl DeletePlan {
         exec.check_writable("DELETE")?;
         let table = &self.write.table;
         exec.txn.lock_table(table.id, TableLock::Write)?;
-        let mut written = Written::default();
+        let mut written = Written::new(exec, self.write.returning.as_ref());
         let returns = self.write.returning.is_some();
         self.write.each(exec, |exec, key, old, found| {
             exec.txn.delete_row(table, key, &old)?;

@@ -484,6 +484,8 @@ impl<'a> Walk<'a> {
             Op::PGBitwiseXor | Op::PGBitwiseShiftLeft | Op::PGBitwiseShiftRight | Op::PGExp => Ok(()),
             Op::PGRegexMatch | Op::PGRegexIMatch | Op::PGRegexNotMatch | Op::PGRegexNotIMatch => Ok(()),
             Op::PGLikeMatch | Op::PGILikeMatch | Op::PGNotLikeMatch | Op::PGNotILikeMatch => Ok(()),
+            Op::Arrow | Op::LongArrow | Op::HashArrow | Op::HashLongArrow => Ok(()),
+            Op::AtArrow | Op::ArrowAt | Op::Question => Ok(()),
             // psql writes its \d queries with OPERATOR(pg_catalog.~); the query planner knows that form.
             Op::PGCustomBinaryOperator(parts)
                 if parts.first().is_some_and(|schema| schema.eq_ignore_ascii_case("pg_catalog")) =>
@@ -632,8 +634,12 @@ impl<'a> Walk<'a> {
     }
 
     fn function(&mut self, function: &Function, at: &Expr) -> Checked {
-        let Function { name: _, uses_odbc_syntax, parameters, args, filter, null_treatment: _, over, within_group } =
+        let Function { name, uses_odbc_syntax, parameters, args, filter, null_treatment: _, over, within_group } =
             function;
+        if name.0.iter().any(|part| part.as_ident().is_some_and(temporal::is_reserved)) {
+            let message = "@SEQ:n is a point of system time, and no part of an expression";
+            return Err(self.source.locate(Error::new(SqlState::SYNTAX_ERROR, message), at));
+        }
         self.refuse_if(*uses_odbc_syntax, "{fn …}", at)?;
         self.refuse_if(!matches!(parameters, FunctionArguments::None), "parameters before a function's arguments", at)?;
         match args {

@@ -11,6 +11,7 @@ mod copy;
 mod define;
 mod dialect;
 mod names;
+mod refusals;
 mod shorthand;
 mod source;
 mod statement;
@@ -100,7 +101,8 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
         let placeholders = placeholders_of(&tokens);
         return Ok(Statement::from_kind(source, kind, placeholders));
     }
-    let (tokens, no_data) = shorthand::spell_out(source, tokens)?;
+    refusals::refuse(source, &tokens)?;
+    let (tokens, no_data) = shorthand::spell_out(tokens);
     let (tokens, moved) = temporal::rewrite(source, tokens)?;
     let mut parser = Parser::new(&dialect::DriftDialect)
         .with_recursion_limit(NESTING_MAX)

@@ -4,17 +4,16 @@
 //! |---|---|
 //! | `TABLE t`, wherever a query stands | `SELECT * FROM t` |
 //! | `x IN (VALUES …)` | `x IN (SELECT * FROM (VALUES …) AS "values")` |
+//! | `trim(LEADING FROM x)`, `trim(FROM x)` | `trim(LEADING x)`, `trim(x)` |
 //! | `FROM ONLY t`, `UPDATE ONLY t` | `FROM t`, `UPDATE t`: no table inherits from another |
 //! | `CREATE TABLE … AS … WITH [NO] DATA` | the same without, and whether it said NO |
 
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
-use driftdb_types::{Error, Result};
 
-use super::source::{Source, is_token, is_word};
+use super::source::{is_token, is_word};
 
 /// Rewrites one statement's tokens; gives them, and whether it is a CREATE TABLE AS that ends in WITH NO DATA.
-pub(super) fn spell_out(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, bool)> {
-    refuse_weak_locks(source, &tokens)?;
+pub(super) fn spell_out(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
     let no_data = cut_with_data(&mut tokens);
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     // Where the VALUES end that were put into a subquery, as how many parentheses are open there.
@@ -44,13 +43,22 @@ pub(super) fn spell_out(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Resu
         }
         if is_word(Some(token), "table") && is_name(next) && begins_query(&tokens, at, &out) {
             put(&mut out, token.span, select_all());
-        } else if is_word(Some(token), "only") && is_name(next) && before(&out, 1, &["from", "update", "join", "using"])
-        {
-        } else {
+        } else if !says_nothing(token, next, &out) {
             out.push(token.clone());
         }
     }
-    Ok((out, no_data))
+    (out, no_data)
+}
+
+/// Words that change nothing: ONLY, as no table inherits from another, and the FROM in front of all that `trim` takes.
+fn says_nothing(token: &TokenWithSpan, next: Option<&TokenWithSpan>, out: &[TokenWithSpan]) -> bool {
+    if is_word(Some(token), "only") {
+        return is_name(next) && before(out, 1, &["from", "update", "join", "using"]);
+    }
+    let back = |n: usize| out.len().checked_sub(n).and_then(|at| out.get(at));
+    let sided = before(out, 1, &["leading", "trailing", "both"]);
+    let opened = if sided { 2 } else { 1 };
+    is_word(Some(token), "from") && is_token(back(opened), &Token::LParen) && before(out, opened + 1, &["trim"])
 }
 
 fn select_all() -> [Token; 3] {
@@ -99,18 +107,4 @@ fn cut_with_data(tokens: &mut Vec<TokenWithSpan>) -> bool {
         tokens.truncate(tokens.len().saturating_sub(length));
     }
     cut && no
-}
-
-/// The weaker locks of PostgreSQL's, which sqlparser does not know.
-fn refuse_weak_locks(source: &Source, tokens: &[TokenWithSpan]) -> Result<()> {
-    for (at, token) in tokens.iter().enumerate().filter(|(_, token)| is_word(Some(token), "for")) {
-        let follows = |words: &[&str]| words.iter().enumerate().all(|(n, word)| is_word(tokens.get(at + 1 + n), word));
-        let lock = match (follows(&["no", "key", "update"]), follows(&["key", "share"])) {
-            (true, _) => "FOR NO KEY UPDATE",
-            (_, true) => "FOR KEY SHARE",
-            _ => continue,
-        };
-        return Err(Error { position: source.position(token.span.start), ..Error::unsupported(lock) });
-    }
-    Ok(())
 }

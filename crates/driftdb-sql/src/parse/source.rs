@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableFactor,
 };
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 use driftdb_types::{Error, Result, SqlState};
 
 use super::dialect::DriftDialect;
@@ -86,6 +86,10 @@ impl Source {
             match token.token {
                 Token::Whitespace(_) | Token::EOF => {}
                 Token::SemiColon => statements.push(std::mem::take(&mut current)),
+                Token::CustomBinaryOperator(ref operator) => match signs_after(operator) {
+                    Some(length) => current.extend(split(&token, operator, length)),
+                    None => current.push(token),
+                },
                 _ => current.push(token),
             }
         }
@@ -96,6 +100,30 @@ impl Source {
         }
         Ok(statements)
     }
+}
+
+/// PostgreSQL's rule for `a>-5`: an operator ends in a sign only if it holds a character that no operator of the standard
+/// has. Gives the length of the operator without the signs that are not its own.
+fn signs_after(operator: &str) -> Option<usize> {
+    let own = operator.contains(|c| "~!@#%^&|`?".contains(c));
+    let length = operator.trim_end_matches(['+', '-']).len().max(1);
+    (!own && length < operator.len()).then_some(length)
+}
+
+/// The token of the first `length` bytes of an operator, and those of the signs behind it.
+fn split(token: &TokenWithSpan, operator: &str, length: usize) -> Vec<TokenWithSpan> {
+    let mut parts = Vec::new();
+    let mut start = token.span.start;
+    let (first, signs) = operator.split_at_checked(length).unwrap_or((operator, ""));
+    let texts = std::iter::once(first).chain(signs.split_inclusive(['+', '-']));
+    for text in texts {
+        let end = Location { line: start.line, column: start.column + text.len() as u64 };
+        let read = Tokenizer::new(&DriftDialect, text).tokenize().ok().and_then(|read| read.into_iter().next());
+        let read = read.unwrap_or_else(|| Token::CustomBinaryOperator(text.to_owned()));
+        parts.push(TokenWithSpan { token: read, span: Span { start, end } });
+        start = end;
+    }
+    parts
 }
 
 fn lower_first(text: &str) -> String {

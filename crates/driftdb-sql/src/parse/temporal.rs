@@ -107,6 +107,9 @@ pub(crate) fn points<'a>(clause: &SystemTime<'a>) -> Vec<PointExpr<'a>> {
 }
 
 fn point(expr: &Expr) -> Result<PointExpr<'_>> {
+    if let Expr::Nested(inner) = expr {
+        return point(inner);
+    }
     let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else {
         return Ok(PointExpr::Expr(expr));
     };
@@ -190,26 +193,11 @@ impl Rewrite<'_> {
                 self.clause()?;
             } else if is_token(self.peek(0), &Token::AtSign) && is_word(self.peek(1), "seq") {
                 self.seq()?;
-            } else if is_word(self.peek(0), "with")
-                && is_word(self.peek(2), "schema")
-                && is_word(self.peek(1), "current")
-            {
-                return Err(self.unsupported("WITH CURRENT SCHEMA"));
-            } else if is_word(self.peek(0), "with")
-                && is_word(self.peek(2), "columns")
-                && is_word(self.peek(1), "dropped")
-            {
-                return Err(self.unsupported("WITH DROPPED COLUMNS"));
             } else {
                 self.copy();
             }
         }
         Ok(())
-    }
-
-    fn unsupported(&self, clause: &str) -> Error {
-        let position = self.peek(0).and_then(|token| self.source.position(token.span.start));
-        Error { position, ..Error::unsupported(clause) }
     }
 
     /// `@SEQ:n` to a marker call.

@@ -90,7 +90,7 @@ impl PointSelect {
         }
         let source = match at {
             None => Source::Now(exec.txn.reader()),
-            Some(seq) => Source::Then(Arc::clone(exec.txn.view()), seq),
+            Some(seq) => Source::Then(exec.engine.view_as_of(exec.txn.view(), seq), seq),
         };
         match compiled.access.target(&env)? {
             None => Ok(None),

@@ -1,7 +1,7 @@
 //! Comparing, sorting and grouping by keys.
 //!
-//! DataFusion goes by the parts of an interval and the bytes of an unconstrained numeric. Wherever it compares (in
-//! conditions, ORDER BY, GROUP BY, DISTINCT, joins, windows), such a value is replaced by its key
+//! DataFusion goes by the parts of an interval, the bytes of an unconstrained numeric and the text of a jsonb. Wherever it
+//! compares (in conditions, ORDER BY, GROUP BY, DISTINCT, joins, windows), such a value is replaced by its key
 //! ([`KEY`](super::functions::KEY)). What a grouping gives back is the first value of each group, as in PostgreSQL.
 
 use std::sync::Arc;
@@ -22,7 +22,11 @@ use super::types::{NUMERIC, NUMERIC_KEY};
 
 /// Whether DataFusion's own way to compare these values is not SQL's.
 pub(super) fn has_key(arg: &ArgType) -> bool {
-    matches!(arg, ArgType::Known { arrow, .. } if *arrow == NUMERIC || matches!(arrow, ArrowType::Interval(_)))
+    match arg {
+        ArgType::Known { data_type: DataType::Jsonb, .. } => true,
+        ArgType::Known { arrow, .. } => *arrow == NUMERIC || matches!(arrow, ArrowType::Interval(_)),
+        ArgType::Unknown => false,
+    }
 }
 
 impl Resolver<'_> {
@@ -119,8 +123,10 @@ impl Resolver<'_> {
         let mut aggregates = aggr_expr;
         let mut firsts = Vec::new();
         for (number, (group, arg)) in groups.iter().zip(&args).enumerate() {
-            if sets && has_key(arg) && arg.data_type() == Some(DataType::Interval) {
-                return Err(into_datafusion(Error::unsupported("grouping sets of an interval")));
+            if let (true, true, Some(data_type @ (DataType::Interval | DataType::Jsonb))) =
+                (sets, has_key(arg), arg.data_type())
+            {
+                return Err(into_datafusion(Error::unsupported(format!("grouping sets of type {data_type}"))));
             }
             let name = format!("\u{1}first {number}");
             firsts.push((has_key(arg) && !sets).then(|| name.clone()));

@@ -34,6 +34,7 @@ mod watch;
 mod widening;
 
 pub(crate) use explain::{ExplainOptions, explain};
+pub(crate) use functions::is_volatile;
 use plan::constant_of;
 use plan::eval_const_typed;
 pub(crate) use plan::{PlannedQuery, eval_const, plan_query, plan_query_for, run_query};
@@ -41,3 +42,8 @@ pub(crate) use runtime::QueryRuntime;
 
 /// The hidden column of row keys, which queries that DML builds name.
 pub(crate) const ROW_KEY_COLUMN: &str = "_row_key";
+
+/// Whether each table has a hidden column of that name.
+pub(crate) fn is_hidden_column(name: &str) -> bool {
+    rewrite::HIDDEN_COLUMNS.contains(&name) || name == ROW_KEY_COLUMN
+}

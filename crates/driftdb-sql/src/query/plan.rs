@@ -135,11 +135,9 @@ pub(super) fn facts(ctx: &QueryContext) -> Result<Facts> {
         zone: ctx.settings.time_zone().clone(),
         catalog: ctx.read.catalog_shown()?,
         settings: Arc::clone(&ctx.settings),
-        user: Arc::clone(&ctx.user),
-        database: Arc::clone(&ctx.database),
+        client: Arc::clone(&ctx.client),
         statement_time_us: ctx.statement_time_us,
         clock: Arc::clone(&ctx.read.engine.env().clock),
-        backend_pid: 0,
         cancel: Arc::clone(&ctx.cancel),
     })
 }

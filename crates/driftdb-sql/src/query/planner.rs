@@ -86,7 +86,10 @@ impl<'a> Planner<'a> {
                     let at = self.rewritten.points.get(number).copied();
                     self.user_table(table, at.ok_or_else(|| Error::internal("a read point without a number"))?)
                 }
-                None => system::table(schema, table).ok_or_else(|| undefined(&format!("{schema}.{table}"))),
+                None => system::table(schema, table).ok_or_else(|| match (schema, table) {
+                    ("driftdb", "pins") => Error::unsupported("driftdb.pins"),
+                    _ => undefined(&format!("{schema}.{table}")),
+                }),
             },
         }
     }

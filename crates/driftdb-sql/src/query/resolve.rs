@@ -19,13 +19,15 @@ use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Case, Cast, Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Operator, RecursiveQuery,
-    TryCast, Union, WindowFunctionDefinition,
+    TryCast, Union, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
 use super::aggregates::SINGLE;
 use super::errors::{from_datafusion, into_datafusion};
-use super::functions::{ArgType, Call, Callee, Facts, cast_expr, common_type, implicit_cost, param_arrow, unresolved};
+use super::functions::{
+    ArgType, Call, Callee, Facts, cast_expr, common_type, implicit_cost, param_arrow, settled_field, unresolved,
+};
 use super::keyed::has_key;
 use super::types::{ORIGIN_KEY, TYPE_KEY, arrow_type, data_type_of, field};
 
@@ -106,6 +108,10 @@ impl Resolver<'_> {
                 let data_type = data_type_of(&field).map_err(into_datafusion)?;
                 Ok(known(data_type, scalar.data_type()))
             }
+            // DataFusion would find these out from their operands, all the way down, at every level.
+            Expr::BinaryExpr(BinaryExpr { op: Operator::And | Operator::Or, .. }) | Expr::Not(_) => Ok(boolean()),
+            Expr::BinaryExpr(BinaryExpr { op, .. }) if is_comparison(*op) => Ok(boolean()),
+            Expr::ScalarFunction(function) if let Some(field) = settled_field(&function.func) => known_field(field),
             other => {
                 let (_, field) = other.to_field(schema)?;
                 if field.data_type().is_null() {
@@ -442,6 +448,10 @@ impl Resolver<'_> {
         }
         window.params.partition_by = self.own_keys(window.params.partition_by, schema)?;
         window.params.order_by = self.sort_keys(window.params.order_by, schema)?;
+        if let Some(first) = window.params.order_by.first() {
+            let ordered = self.arg(&first.expr, schema)?.data_type();
+            window.params.window_frame = by_peers(window.params.window_frame, ordered);
+        }
         Ok(Expr::WindowFunction(Box::new(window)))
     }
 
@@ -627,6 +637,24 @@ impl Resolver<'_> {
         }
         LogicalPlanBuilder::from(input).project(exprs)?.build()
     }
+}
+
+/// A RANGE frame without distances is one of peers, which is GROUPS. DataFusion computes RANGE only over types that it can
+/// add to, even where there is nothing to add.
+fn by_peers(frame: WindowFrame, ordered: Option<DataType>) -> WindowFrame {
+    let sumless = matches!(ordered, Some(DataType::Time | DataType::Uuid | DataType::Bytea));
+    let near = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::CurrentRow => true,
+        WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => distance.is_null(),
+    };
+    match sumless && frame.units == WindowFrameUnits::Range && near(&frame.start_bound) && near(&frame.end_bound) {
+        true => WindowFrame::new_bounds(WindowFrameUnits::Groups, frame.start_bound, frame.end_bound),
+        false => frame,
+    }
+}
+
+fn boolean() -> ArgType {
+    known(DataType::Bool, ArrowType::Boolean)
 }
 
 fn known(data_type: DataType, arrow: ArrowType) -> ArgType {

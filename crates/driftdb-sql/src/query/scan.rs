@@ -205,11 +205,13 @@ fn open(ctx: &QueryContext, table: &TableSchema, mode: Mode, access: &Access) ->
             Ok(Box::new(NowByIndex { entries, reader: ctx.read.reader.clone(), table: table.id }))
         }
         (Mode::Read(ReadAt::AsOf(seq)), Access::Rows(range)) => {
+            let view = ctx.read.engine.view_as_of(view, seq);
             Ok(Box::new(Past(view.scan(table.id, range, ReadPoint::AsOf(seq), false)?)))
         }
         (Mode::Read(ReadAt::AsOf(seq)), Access::Index(index, range)) => {
+            let view = ctx.read.engine.view_as_of(view, seq);
             let entries = view.scan(index.id, range, ReadPoint::AsOf(seq), false)?;
-            Ok(Box::new(PastByIndex { entries, view: Arc::clone(view), table: table.id, seq }))
+            Ok(Box::new(PastByIndex { entries, view, table: table.id, seq }))
         }
         (Mode::Read(ReadAt::Versions(period)), access) => {
             Ok(Box::new(Past(view.versions(table.id, &rows_range(access), period)?)))

@@ -29,9 +29,27 @@ pub(super) fn table_function(planner: &Planner<'_>, name: &str, args: Vec<Expr>)
             [Arg::Is(Value::Text(table))] => Ok(Arc::new(StoreTable::history(table_now(planner.ctx, table)?))),
             _ => Err(Error::new(SqlState::UNDEFINED_FUNCTION, "driftdb.history takes the name of a table")),
         },
+        "driftdb.diff" | "driftdb.retention_plan" => Err(Error::unsupported(format!("{name}()"))),
+        other if NOT_DONE.contains(&other) => Err(Error::unsupported(format!("the function {other} in FROM"))),
         other => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {other} does not exist in FROM"))),
     }
 }
+
+/// Functions of PostgreSQL's that give rows and are not done.
+const NOT_DONE: [&str; 12] = [
+    "unnest",
+    "json_each",
+    "jsonb_each",
+    "json_each_text",
+    "jsonb_each_text",
+    "json_array_elements",
+    "jsonb_array_elements",
+    "json_array_elements_text",
+    "jsonb_array_elements_text",
+    "jsonb_object_keys",
+    "regexp_matches",
+    "regexp_split_to_table",
+];
 
 /// What is known of an argument.
 #[derive(Debug)]

@@ -5,12 +5,20 @@ use std::sync::Arc;
 use driftdb_engine::{Isolation, TxnOptions};
 use driftdb_types::{CommitSeq, Error, Result, SqlState};
 
-use super::{Active, NamedSavepoint, Session, State};
+use super::{Active, Characteristics, NamedSavepoint, Session, State};
 use crate::outcome::{Outcome, Severity};
 use crate::parse::{AsOf, TransactionModes};
 use crate::system_time;
 
 impl Session {
+    /// Begins a transaction block like the one that ended.
+    fn chained(&mut self, like: Characteristics) {
+        self.start(like.options, true);
+        if let State::Active(active) = &mut self.state {
+            active.as_of = like.as_of;
+        }
+    }
+
     /// Begins a transaction; none may be in progress.
     pub(super) fn start(&mut self, options: TxnOptions, block: bool) {
         let txn = self.db.shared.engine.begin(options, Arc::clone(&self.cancel));
@@ -27,16 +35,13 @@ impl Session {
     }
 
     pub(super) fn begin(&mut self, tag: &'static str, modes: &TransactionModes) -> Result<Outcome> {
-        match &mut self.state {
-            State::Active(active) if active.block => {
-                let message = "there is already a transaction in progress";
-                self.notice(Severity::Warning, SqlState::ACTIVE_SQL_TRANSACTION, message);
-            }
-            _ => {
-                self.ensure_transaction()?.block = true;
-            }
+        if matches!(&self.state, State::Active(active) if active.block) {
+            let message = "there is already a transaction in progress";
+            self.notice(Severity::Warning, SqlState::ACTIVE_SQL_TRANSACTION, message);
         }
+        // Where the modes are wrong there is no block to end.
         self.set_modes(modes)?;
+        self.ensure_transaction()?.block = true;
         Ok(Outcome::command(tag))
     }
 
@@ -112,19 +117,19 @@ impl Session {
                     self.check_chain(chain, "COMMIT")?;
                     self.warn_no_transaction();
                 }
-                let options = TxnOptions { isolation: active.txn.isolation(), read_only: active.txn.read_only() };
+                let characteristics = active.characteristics();
                 self.finish(*active)?;
                 if chain {
-                    self.start(options, true);
+                    self.chained(characteristics);
                 }
                 Ok(Outcome::command("COMMIT"))
             }
             // PostgreSQL's COMMIT of a failed transaction rolls back and says so in the tag.
-            State::Failed { settings_before, kept, .. } => {
+            State::Failed { settings_before, characteristics, kept, .. } => {
                 self.back_to(settings_before);
                 drop(kept);
                 if chain {
-                    self.ensure_transaction()?.block = true;
+                    self.chained(characteristics);
                 }
                 Ok(Outcome::command("ROLLBACK"))
             }
@@ -142,18 +147,18 @@ impl Session {
                     self.check_chain(chain, "ROLLBACK")?;
                     self.warn_no_transaction();
                 }
-                let options = TxnOptions { isolation: active.txn.isolation(), read_only: active.txn.read_only() };
+                let characteristics = active.characteristics();
                 self.back_to(Arc::clone(&active.settings_before));
                 active.txn.rollback();
                 if chain {
-                    self.start(options, true);
+                    self.chained(characteristics);
                 }
             }
-            State::Failed { settings_before, kept, .. } => {
+            State::Failed { settings_before, characteristics, kept, .. } => {
                 self.back_to(settings_before);
                 drop(kept);
                 if chain {
-                    self.ensure_transaction()?.block = true;
+                    self.chained(characteristics);
                 }
             }
         }
@@ -224,8 +229,9 @@ impl Session {
             State::Active(active) => {
                 let block = active.block;
                 let settings_before = Arc::clone(&active.settings_before);
+                let characteristics = active.characteristics();
                 let kept = if active.savepoints.is_empty() { None } else { Some(active) };
-                State::Failed { block, settings_before, kept }
+                State::Failed { block, settings_before, characteristics, kept }
             }
             failed => failed,
         };
@@ -272,10 +278,10 @@ impl Session {
     pub(super) fn rollback_to(&mut self, name: &str) -> Result<Outcome> {
         let (mut active, failed) = match std::mem::replace(&mut self.state, State::Idle) {
             State::Active(active) if active.block => (active, false),
-            State::Failed { block: true, settings_before, kept } => match kept {
+            State::Failed { block: true, settings_before, characteristics, kept } => match kept {
                 Some(active) => (active, true),
                 None => {
-                    self.state = State::Failed { block: true, settings_before, kept: None };
+                    self.state = State::Failed { block: true, settings_before, characteristics, kept: None };
                     return Err(unknown_savepoint(name));
                 }
             },
@@ -288,8 +294,9 @@ impl Session {
             Ok(index) => index,
             Err(error) => {
                 let settings_before = Arc::clone(&active.settings_before);
+                let characteristics = active.characteristics();
                 self.state = match failed {
-                    true => State::Failed { block: true, settings_before, kept: Some(active) },
+                    true => State::Failed { block: true, settings_before, characteristics, kept: Some(active) },
                     false => State::Active(active),
                 };
                 return Err(error);

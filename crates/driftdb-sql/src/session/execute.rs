@@ -12,7 +12,7 @@ use crate::outcome::{Notice, Outcome, RowStream, RowsTag, Severity};
 use crate::parse::{ExplainStatement, Kind, Statement};
 use crate::point::scalar::Env;
 use crate::query::{self, QueryRuntime};
-use crate::read::{QueryContext, ReadState};
+use crate::read::{Client, QueryContext, ReadState};
 use crate::settings::Settings;
 
 /// The result of a step that may ask for the statement to run again on a newer snapshot.
@@ -25,8 +25,7 @@ pub(crate) struct Exec<'a> {
     runtime: &'a Arc<QueryRuntime>,
     pub(crate) settings: &'a Arc<Settings>,
     pub(crate) cancel: &'a Arc<Cancel>,
-    user: &'a Arc<str>,
-    database: &'a Arc<str>,
+    client: &'a Arc<Client>,
     /// The read point for tables without a clause of their own.
     pub(crate) system_time: Option<CommitSeq>,
     began_us: i64,
@@ -62,8 +61,7 @@ impl Exec<'_> {
             },
             settings: Arc::clone(self.settings),
             cancel: Arc::clone(self.cancel),
-            user: Arc::clone(self.user),
-            database: Arc::clone(self.database),
+            client: Arc::clone(self.client),
             statement_time_us: self.statement_us,
             transaction_time_us: self.began_us,
             row_keys: false,
@@ -129,8 +127,7 @@ impl Session {
             runtime: &self.db.shared.runtime,
             settings: &self.settings,
             cancel: &self.cancel,
-            user: &self.user,
-            database: &self.database,
+            client: &self.client,
             system_time,
             began_us: *began_us,
             statement_us,

@@ -25,6 +25,7 @@ pub use self::simple::SimpleQuery;
 use crate::database::{Database, SessionOptions};
 use crate::outcome::{Notice, Outcome, Severity, TransactionStatus};
 use crate::parse::{self, Statement};
+use crate::read::Client;
 use crate::settings::Settings;
 
 /// A transaction in progress.
@@ -55,16 +56,29 @@ enum State {
     Failed {
         block: bool,
         settings_before: Arc<Settings>,
+        characteristics: Characteristics,
         kept: Option<Box<Active>>,
     },
+}
+
+/// What AND CHAIN gives the next transaction of the one before it.
+#[derive(Clone, Copy)]
+struct Characteristics {
+    options: TxnOptions,
+    as_of: Option<CommitSeq>,
+}
+
+impl Active {
+    fn characteristics(&self) -> Characteristics {
+        let options = TxnOptions { isolation: self.txn.isolation(), read_only: self.txn.read_only() };
+        Characteristics { options, as_of: self.as_of }
+    }
 }
 
 /// One client's session. Not shared: a connection owns it.
 pub struct Session {
     db: Database,
-    user: Arc<str>,
-    client: Option<String>,
-    database: Arc<str>,
+    client: Arc<Client>,
     /// As the session began: what RESET returns to.
     start: Arc<Settings>,
     /// In force, SET LOCAL included.
@@ -83,13 +97,13 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("user", &self.user).field("database", &self.database).finish_non_exhaustive()
+        f.debug_struct("Session").field("client", &self.client).finish_non_exhaustive()
     }
 }
 
 impl Session {
     pub(crate) fn new(db: Database, options: SessionOptions) -> Result<Session> {
-        let SessionOptions { user, application, client, database, settings: given } = options;
+        let SessionOptions { user, application, client: address, database, settings: given, backend_pid } = options;
         let mut settings = Settings::new();
         settings.set_internal("session_authorization", &user);
         settings.set("application_name", Some(&application))?;
@@ -113,9 +127,7 @@ impl Session {
         let settings = Arc::new(settings);
         let mut session = Session {
             db,
-            user: Arc::from(user),
-            client,
-            database: Arc::from(database),
+            client: Arc::new(Client { user, address, database, backend_pid }),
             start: Arc::clone(&settings),
             lasting: Arc::clone(&settings),
             reported: settings.reported(),
@@ -299,9 +311,9 @@ impl Session {
     fn commit_meta(&self) -> CommitMeta {
         let text = |name: &'static str| Some(self.settings.raw(name).to_owned()).filter(|text| !text.is_empty());
         CommitMeta {
-            user: self.user.to_string(),
+            user: self.client.user.clone(),
             application: text("application_name").unwrap_or_default(),
-            client: self.client.clone().unwrap_or_default(),
+            client: self.client.address.clone().unwrap_or_default(),
             comment: text("driftdb.comment"),
         }
     }

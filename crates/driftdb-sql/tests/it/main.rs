@@ -39,6 +39,7 @@ scripts!(
     query_prepared,
     query_select,
     temporal,
+    temporal_snapshots,
     transactions
 );
 

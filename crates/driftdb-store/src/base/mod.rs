@@ -378,11 +378,22 @@ pub(crate) struct BaseSnapshot {
 /// What redb's error means here.
 pub(crate) fn redb_error(path: &Path, error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
+        // A file cut short, or one that never was a base.
+        redb::Error::Io(source)
+            if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+        {
+            StoreError::damaged(path, source.to_string())
+        }
         redb::Error::Io(source) => StoreError::io("using", path, source),
         redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
             StoreError::io("using", path, io::Error::other("an earlier access to the file failed"))
         }
         redb::Error::Corrupted(what) => StoreError::damaged(path, what),
+        error @ (redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::UpgradeRequired(_)) => StoreError::damaged(path, error.to_string()),
         other => StoreError::Internal(format!("{}: {other}", path.display())),
     }
 }

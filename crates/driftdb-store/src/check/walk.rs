@@ -36,15 +36,16 @@ impl<'c> SegmentWalk<'c> {
         if meta.number >= committed.next_segment {
             check.found(path, format!("its number {} is still to be given", meta.number));
         }
-        let opened = match segment.verify(&check.disk) {
-            Err(error @ StoreError::Damaged { .. }) => {
+        match segment.verify(&check.disk) {
+            Ok(()) => {}
+            // What can still be read of it says more.
+            Err(error @ StoreError::Damaged { .. }) => check.report(error.into()),
+            Err(error) => {
                 check.report(error.into());
-                // What can still be read of it says more.
-                OpenSegment::open(&check.disk, path)
+                return None;
             }
-            verified => verified.and_then(|()| OpenSegment::open(&check.disk, path)),
-        };
-        let open = match opened {
+        }
+        let open = match check.survive(path, |check| OpenSegment::open(&check.disk, path))? {
             Ok(open) => open,
             Err(error) => {
                 check.report(error.into());
@@ -85,12 +86,14 @@ impl<'c> SegmentWalk<'c> {
                 }
                 return;
             };
-            match self.read(&window) {
-                Ok(versions) => self.ready = versions,
-                Err(error) => {
+            match check.survive(&self.path, |_| self.read(&window)) {
+                Some(Ok(versions)) => self.ready = versions,
+                failed => {
                     self.windows.clear();
                     self.promised = None;
-                    check.report(error.into());
+                    if let Some(Err(error)) = failed {
+                        check.report(error.into());
+                    }
                 }
             }
             for place in 0..self.ready.len() {

@@ -18,8 +18,8 @@ const WORK_DIGITS: u32 = 120;
 const SIGNIFICANT_MIN: i32 = 16;
 /// PostgreSQL's `NUMERIC_MAX_RESULT_SCALE`; three times this is where e^x overflows.
 const RESULT_SCALE_MAX: f64 = 2000.0;
-const LOG10_E: f64 = 0.434294481903252;
-const LN_10: f64 = 2.302585092994046;
+const LOG10_E: f64 = std::f64::consts::LOG10_E;
+const LN_10: f64 = std::f64::consts::LN_10;
 /// A power is multiplied out keeping so many digits.
 const POWER_DIGITS: u64 = 150;
 
@@ -150,7 +150,7 @@ fn ln_weight(x: Decimal) -> i32 {
 fn two_groups(x: Decimal, weight: i32, first: u128) -> (f64, i32) {
     let places = i32::from(x.scale()) + weight * 4;
     let alone = match u32::try_from(places).ok().and_then(super::power_of_ten) {
-        Some(power) => x.unscaled().unsigned_abs() % power == 0,
+        Some(power) => x.unscaled().unsigned_abs().is_multiple_of(power),
         None => true,
     };
     if alone {

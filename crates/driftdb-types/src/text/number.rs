@@ -127,6 +127,7 @@ fn push_float(out: &mut String, value: f64, scientific: &str, digits: i32) {
 mod tests {
     use super::*;
 
+    #[expect(clippy::excessive_precision, reason = "numbers exactly between two shortest texts")]
     #[test]
     fn ties_end_even() {
         let float4 = |value| {

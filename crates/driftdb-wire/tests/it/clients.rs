@@ -226,6 +226,8 @@ fn notices_arrive() {
     });
 }
 
+const NO_PSQL: &str = "psql is on the path: `cargo xtask test` installs it";
+
 #[test]
 fn psql_connects_and_asks() {
     let server = TestServer::scram();
@@ -237,10 +239,7 @@ fn psql_connects_and_asks() {
             .env("PGCONNECT_TIMEOUT", "10")
             .output()
     };
-    let Ok(output) = psql(PASSWORD, "select 1 as one, 'zwei' as two") else {
-        eprintln!("skipped: there is no psql on the path");
-        return;
-    };
+    let output = psql(PASSWORD, "select 1 as one, 'zwei' as two").expect(NO_PSQL);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1|zwei\n", "{}", String::from_utf8_lossy(&output.stderr));
     let output = psql("wrong", "select 1").unwrap();
     assert!(!output.status.success());
@@ -263,20 +262,37 @@ fn psql_lists_what_there_is() {
             .env("PGCONNECT_TIMEOUT", "10")
             .output()
     };
-    let Ok(made) = psql("create table m (id int primary key, u int unique)") else {
-        eprintln!("skipped: there is no psql on the path");
-        return;
-    };
+    let made =
+        psql("create table m (id int primary key, u int unique, n numeric(10,2) default 1 not null)").expect(NO_PSQL);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     // An index once, under its own table: the first table's oid is nobody else's.
     let output = psql(r"\di").unwrap();
     let listed = "public|m_pkey|index|driftdb|m\npublic|m_u_key|index|driftdb|m\n";
     assert_eq!(String::from_utf8_lossy(&output.stdout), listed);
-    for command in
-        [r"\d", r"\dt", r"\db", r"\l", r"\l+", r"\du", r"\du+", r"\dn", r"\dn+", r"\df", r"\dv", r"\d m_u_key"]
-    {
+    let shown = [
+        (r"\d", "public|m|table|driftdb"),
+        (r"\dt", "public|m|table|driftdb"),
+        (r"\dt+", "public|m|table|driftdb|permanent"),
+        (r"\di+", "public|m_pkey|index|driftdb|m|permanent"),
+        (r"\d m", "n|numeric(10,2)||not null|1"),
+        (r"\d m", "\"m_pkey\" PRIMARY KEY, btree (id)"),
+        (r"\d m", "\"m_u_key\" UNIQUE CONSTRAINT, btree (u)"),
+        (r"\d+ m", "u|integer||||plain"),
+        (r"\d m_u_key", "u|integer|yes|u"),
+        (r"\db", "pg_default|driftdb|"),
+        (r"\l", "driftdb|driftdb|UTF8"),
+        (r"\l+", "pg_default"),
+        (r"\du", "driftdb|Superuser"),
+        (r"\du+", "driftdb|Superuser"),
+        (r"\dn", "public|driftdb"),
+        (r"\dn+", "public|driftdb"),
+        (r"\df", ""),
+        (r"\dv", "driftdb|commits|view|driftdb"),
+    ];
+    for (command, line) in shown {
         let output = psql(command).unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (lines, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && errors.is_empty(), "{command}: {errors}");
+        assert!(lines.contains(line), "{command}: {lines}");
     }
 }

@@ -37,6 +37,12 @@ fn doctor(data: &Path) -> std::process::Command {
     command
 }
 
+fn serve(data: &Path) -> std::process::Command {
+    let mut command = driftdb();
+    command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+    command
+}
+
 /// Flips a bit of the file, runs `check`, and flips it back.
 fn with_flipped_bit(path: &Path, offset: usize, check: impl FnOnce()) {
     let sound = std::fs::read(path).unwrap();
@@ -86,17 +92,17 @@ fn it_finds_a_flipped_bit_and_names_the_file() {
         |needle: &[u8]| bytes.windows(needle.len()).position(|window| window == needle).expect("it is in the log");
     let name = log.file_name().unwrap().to_string_lossy().into_owned();
     with_flipped_bit(log, place(b"third 1"), || {
-        let mut serve = driftdb();
-        serve.arg("serve").arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]);
-        for mut command in [doctor(&data), serve] {
+        for mut command in [doctor(&data), serve(&data)] {
             let (code, errors) = fail(&mut command);
             assert!(code == 4 && errors.contains(&name) && errors.contains("offset"), "{code}: {errors}");
         }
     });
-    // A bit of a commit that the checkpoint has is told, and no damage.
+    // So it is with a commit that the checkpoint has: opening reads the segment of the checkpoint from its beginning.
     with_flipped_bit(log, place(b"second 1"), || {
-        let out = succeed(&mut doctor(&data));
-        assert!(out.contains(&name) && out.contains("nothing is lost"), "{out}");
+        for mut command in [doctor(&data), serve(&data)] {
+            let (code, errors) = fail(&mut command);
+            assert!(code == 4 && errors.contains(&name) && errors.contains("offset"), "{code}: {errors}");
+        }
     });
 
     let out = succeed(&mut doctor(&data));
@@ -104,6 +110,26 @@ fn it_finds_a_flipped_bit_and_names_the_file() {
     let server = Server::start(&data);
     assert_eq!(Client::connect(&server).number("SELECT count(*) FROM t WHERE name LIKE 'third%'"), 2000);
     server.stop();
+}
+
+/// Of each file that is cut short, doctor and the server say the same, with the exit code of damage.
+#[test]
+fn a_file_cut_short_is_damage() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    database(&data);
+    for (file, length) in [("base.redb", 100), ("base.redb", 5000), ("credentials", 0), ("credentials", 40)] {
+        let path = data.join(file);
+        let sound = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &sound[..length]).unwrap();
+        for mut command in [doctor(&data), serve(&data)] {
+            let (code, errors) = fail(&mut command);
+            assert!(code == 4 && errors.contains(file), "{file} of {length} bytes: {code}: {errors}");
+            assert!(!errors.contains("panicked"), "{file} of {length} bytes: {errors}");
+        }
+        std::fs::write(&path, &sound).unwrap();
+    }
+    succeed(&mut doctor(&data));
 }
 
 #[test]

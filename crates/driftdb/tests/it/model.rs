@@ -109,10 +109,10 @@ fn shortest(seed: u64, mut report: Report) -> String {
         while start <= STEPS && began.elapsed() < SHRINK_TIME {
             let mut fewer = without.clone();
             fewer.extend(start..(start + chunk).min(STEPS + 1));
-            if fewer != without {
-                if let Err(shorter) = run(seed, &fewer) {
-                    (without, report) = (fewer, shorter);
-                }
+            if fewer != without
+                && let Err(shorter) = run(seed, &fewer)
+            {
+                (without, report) = (fewer, shorter);
             }
             start += chunk;
         }

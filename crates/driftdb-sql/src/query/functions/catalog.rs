@@ -1,20 +1,24 @@
 //! Functions that tools ask the catalog with.
 
-use driftdb_types::{DataType as T, Error, Result, SqlState, TableSchema, TreeId, Value};
+use driftdb_types::{ColumnId, DataType as T, Error, Result, SqlState, TableSchema, TreeId, Value};
 
 use super::text::{function, int, quote_ident, text};
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch};
-use crate::query::system::relation_oid;
+use crate::query::system::{relation_name, relation_oid, type_named};
 
 pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("\u{1}regclass", Strict, [(T::Text) => T::Int8, regclass; (T::Int8) => T::Int8, |_, a| Ok(a.first().cloned().unwrap_or(Value::Null))]),
+    function!("\u{1}regclass_name", Strict, [(T::Int8) => T::Text, regclass_name]),
     function!("\u{1}regtype", Strict, [(T::Text) => T::Text, |_, a| Ok(Value::Text(text(a, 0)?.to_owned())); (T::Int8) => T::Text, format_type]),
     function!("to_regclass", Strict, [(T::Text) => T::Int8, |facts, a| regclass(facts, a).or(Ok(Value::Null))]),
+    function!("to_regtype", Strict, [(T::Text) => T::Int8, |_, a| Ok(type_named(text(a, 0)?).map_or(Value::Null, |t| Value::Int8(t.oid().into())))]),
     function!("format_type", Called, [(T::Int8, T::Int4) => T::Text, format_type]),
     function!("pg_table_is_visible", Strict, [(T::Int8) => T::Bool, yes]),
+    // There are no advisory locks: none is left when this is done.
+    function!("pg_advisory_unlock_all", Strict, [() => T::Text, |_, _| Ok(Value::Text(String::new()))]),
     function!("pg_type_is_visible", Strict, [(T::Int8) => T::Bool, yes]),
     function!("pg_function_is_visible", Strict, [(T::Int8) => T::Bool, yes]),
-    function!("pg_get_userbyid", Strict, [(T::Int8) => T::Text, |facts, _| Ok(Value::Text(facts.user.to_string()))]),
+    function!("pg_get_userbyid", Strict, [(T::Int8) => T::Text, |facts, _| Ok(Value::Text(facts.client.user.clone()))]),
     function!("pg_encoding_to_char", Strict, [(T::Int4) => T::Text, |_, _| Ok(Value::Text("UTF8".to_owned()))]),
     function!("obj_description", Called, [(T::Int8, T::Text) => T::Text, none; (T::Int8) => T::Text, none]),
     function!("col_description", Called, [(T::Int8, T::Int4) => T::Text, none]),
@@ -41,6 +45,14 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("has_database_privilege", Called, [
         (T::Text, T::Text) => T::Bool, yes; (T::Int8, T::Text) => T::Bool, yes; (T::Text, T::Text, T::Text) => T::Bool, yes
     ]),
+    // How much of the files belongs to one table is not known.
+    function!("pg_table_size", Strict, [(T::Int8) => T::Int8, none]),
+    function!("pg_relation_size", Strict, [(T::Int8) => T::Int8, none]),
+    function!("pg_total_relation_size", Strict, [(T::Int8) => T::Int8, none]),
+    function!("pg_indexes_size", Strict, [(T::Int8) => T::Int8, none]),
+    function!("pg_database_size", Strict, [(T::Text) => T::Int8, none; (T::Int8) => T::Int8, none]),
+    function!("pg_tablespace_size", Strict, [(T::Int8) => T::Int8, none]),
+    function!("pg_tablespace_location", Strict, [(T::Int8) => T::Text, |_, _| Ok(Value::Text(String::new()))]),
     function!("pg_get_partkeydef", Strict, [(T::Int8) => T::Text, none]),
     function!("pg_get_ruledef", Strict, [(T::Int8) => T::Text, none; (T::Int8, T::Bool) => T::Text, none]),
     function!("pg_get_triggerdef", Strict, [(T::Int8) => T::Text, none; (T::Int8, T::Bool) => T::Text, none]),
@@ -73,6 +85,13 @@ fn regclass(facts: &Facts, args: &[Value]) -> Result<Value> {
     }
 }
 
+/// A relation's name by its oid; the number where there is none.
+fn regclass_name(facts: &Facts, args: &[Value]) -> Result<Value> {
+    let Some(Value::Int8(oid)) = args.first() else { return Err(mismatch("regclass", args)) };
+    let name = relation_name(&facts.catalog, *oid);
+    Ok(Value::Text(name.map_or_else(|| oid.to_string(), |name| quote_ident(&name))))
+}
+
 /// The name of a type by its oid and modifier.
 fn format_type(_: &Facts, args: &[Value]) -> Result<Value> {
     let Some(Value::Int8(oid)) = args.first() else { return Ok(Value::Null) };
@@ -100,7 +119,7 @@ fn oid_of(args: &[Value]) -> Result<TreeId> {
     }
 }
 
-fn column_names(table: &TableSchema, ids: &[driftdb_types::ColumnId]) -> String {
+fn column_names(table: &TableSchema, ids: &[ColumnId]) -> String {
     let names: Vec<String> =
         ids.iter().filter_map(|id| table.column_by_id(*id)).map(|column| quote_ident(&column.name)).collect();
     names.join(", ")
@@ -109,25 +128,25 @@ fn column_names(table: &TableSchema, ids: &[driftdb_types::ColumnId]) -> String 
 /// The oid that the catalog tables give to a clustered primary key's index, which has no tree of its own.
 pub(crate) const CLUSTERED_INDEX_OID: u32 = 0x4000_0000;
 
+/// The statement that makes an index like that one.
+pub(crate) fn index_definition(table: &TableSchema, name: &str, columns: &[ColumnId], unique: bool) -> String {
+    format!(
+        "CREATE {}INDEX {} ON public.{} USING btree ({})",
+        if unique { "UNIQUE " } else { "" },
+        quote_ident(name),
+        quote_ident(&table.name),
+        column_names(table, columns)
+    )
+}
+
 fn indexdef(facts: &Facts, args: &[Value]) -> Result<Value> {
     let id = oid_of(args)?;
     for table in facts.catalog.tables() {
         if let Some(index) = table.indexes.iter().find(|index| index.id == id) {
-            let unique = if index.unique { "UNIQUE " } else { "" };
-            return Ok(Value::Text(format!(
-                "CREATE {unique}INDEX {} ON public.{} USING btree ({})",
-                quote_ident(&index.name),
-                quote_ident(&table.name),
-                column_names(table, &index.columns)
-            )));
+            return Ok(Value::Text(index_definition(table, &index.name, &index.columns, index.unique)));
         }
         if let Some(key) = table.primary_key.as_ref().filter(|_| table.id.0 | CLUSTERED_INDEX_OID == id.0) {
-            return Ok(Value::Text(format!(
-                "CREATE UNIQUE INDEX {} ON public.{} USING btree ({})",
-                quote_ident(&key.name),
-                quote_ident(&table.name),
-                column_names(table, &key.columns)
-            )));
+            return Ok(Value::Text(index_definition(table, &key.name, &key.columns, true)));
         }
     }
     Ok(Value::Null)

@@ -3,7 +3,7 @@
 
 use driftdb_types::{
     DataType as T, Error, JsonKind, Result, SqlState, Value, format_value, json_along, json_element, json_elements,
-    json_kind, json_member, json_members, json_quoted, json_unquoted, jsonb_contains, jsonb_key, parse_value,
+    json_kind, json_member, json_members, json_quoted, json_unquoted, jsonb_contains, parse_value,
 };
 
 use super::text::{function, text};
@@ -63,8 +63,6 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
         facts,
         &build_array(facts, a)?
     )),
-    // Bytes that jsonb is ordered and equal by.
-    function!("\u{1}jsonb_key", Strict, [(T::Jsonb) => T::Bytea, |_, a| jsonb_key(text(a, 0)?).map(Value::Bytea)]),
 ];
 
 fn type_of(args: &[Value]) -> Result<Value> {

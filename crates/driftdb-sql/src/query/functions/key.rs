@@ -1,7 +1,7 @@
 //! What values are compared, sorted and grouped by, where DataFusion would go by their parts: of an interval its length, of
-//! an unconstrained numeric its value, whatever its scale.
+//! an unconstrained numeric its value, whatever its scale, of a jsonb its place in PostgreSQL's order.
 
-use driftdb_types::{DataType as T, Decimal, Value};
+use driftdb_types::{DataType as T, Decimal, Value, jsonb_key};
 
 use super::{Builtin, Kind, Nulls, Overload, Returns, mismatch};
 
@@ -30,6 +30,15 @@ pub(super) const FUNCTIONS: &[Builtin] = &[Builtin {
             eval: |_, args| match args {
                 [value] => Ok(value.clone()),
                 other => Err(mismatch("the key of a numeric", other)),
+            },
+        },
+        Overload {
+            args: &[Kind::Is(T::Jsonb)],
+            rest: None,
+            returns: Returns::Is(T::Bytea),
+            eval: |_, args| match args {
+                [Value::Jsonb(text)] => jsonb_key(text).map(Value::Bytea),
+                other => Err(mismatch("the key of a jsonb", other)),
             },
         },
     ],

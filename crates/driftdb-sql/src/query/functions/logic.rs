@@ -94,7 +94,7 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("current_catalog", Strict, [() => T::Text, database]),
     function!("current_schema", Strict, [() => T::Text, |_, _| Ok(Value::Text("public".to_owned()))]),
     function!("pg_is_in_recovery", Strict, [() => T::Bool, |_, _| Ok(Value::Bool(false))]),
-    function!("pg_backend_pid", Strict, [() => T::Int4, |facts, _| Ok(Value::Int4(facts.backend_pid))]),
+    function!("pg_backend_pid", Strict, [() => T::Int4, |facts, _| Ok(Value::Int4(facts.client.backend_pid))]),
     function!("current_setting", Strict, [(T::Text) => T::Text, current_setting; (T::Text, T::Bool) => T::Text, current_setting]),
 ];
 
@@ -107,11 +107,11 @@ fn version() -> String {
 }
 
 fn user(facts: &Facts, _: &[Value]) -> Result<Value> {
-    Ok(Value::Text(facts.user.to_string()))
+    Ok(Value::Text(facts.client.user.clone()))
 }
 
 fn database(facts: &Facts, _: &[Value]) -> Result<Value> {
-    Ok(Value::Text(facts.database.to_string()))
+    Ok(Value::Text(facts.client.database.clone()))
 }
 
 fn current_setting(facts: &Facts, args: &[Value]) -> Result<Value> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use driftdb_env::{OsRand, Rand};
 use driftdb_types::{DataType as T, Result, Value};
+use sha2::{Digest, Sha256};
 
 use super::text::function;
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch};
@@ -35,7 +36,7 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
         other => Err(mismatch("pg_size_pretty", other)),
     }]),
     function!("sha256", Strict, [(T::Bytea) => T::Bytea, |_, a| match a {
-        [Value::Bytea(bytes)] => Ok(Value::Bytea(super::sha256::digest(bytes).to_vec())),
+        [Value::Bytea(bytes)] => Ok(Value::Bytea(Sha256::digest(bytes).to_vec())),
         other => Err(mismatch("sha256", other)),
     }]),
 ];

@@ -14,18 +14,16 @@ mod json;
 mod key;
 mod logic;
 mod math;
-mod md5;
 mod misc;
 mod number_template;
 mod overload;
 mod pattern;
-mod sha256;
 mod text;
 mod time;
 mod to_char;
 
 use std::any::Any;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
@@ -40,7 +38,7 @@ use driftdb_env::Clock;
 use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
 
 pub(crate) use cast::cast_expr;
-pub(crate) use catalog::CLUSTERED_INDEX_OID;
+pub(crate) use catalog::{CLUSTERED_INDEX_OID, index_definition};
 pub(crate) use key::KEY;
 pub(crate) use overload::{
     ArgType, Kind, Overload, Resolution, Returns, common_type, implicit_cost, no_match, param_arrow,
@@ -49,6 +47,7 @@ pub(crate) use time::{add_interval, add_interval_tz, extract_scale};
 
 use super::errors::{from_datafusion, into_datafusion};
 use super::types::{ColumnBuilder, values_of};
+use crate::read::Client;
 use crate::settings::Settings;
 
 /// What evaluating a function may ask of the session. Captured when a query is planned.
@@ -56,11 +55,9 @@ pub(crate) struct Facts {
     pub(crate) zone: TimeZone,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) user: Arc<str>,
-    pub(crate) database: Arc<str>,
+    pub(crate) client: Arc<Client>,
     pub(crate) statement_time_us: i64,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) backend_pid: i32,
     pub(crate) cancel: Arc<Cancel>,
 }
 
@@ -103,6 +100,12 @@ pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
         key::FUNCTIONS,
     ];
     groups.into_iter().flatten().find(|builtin| builtin.name == name)
+}
+
+/// Whether the function of that name may give something else at each call.
+pub(crate) fn is_volatile(name: &str) -> bool {
+    // DataFusion's, the only function of its own.
+    name == "random" || builtin(name).is_some_and(|builtin| builtin.volatile)
 }
 
 /// A call before its types are settled.
@@ -236,16 +239,46 @@ impl Call {
     }
 }
 
+/// The name of a call's result, by which plans tell expressions apart. DataFusion asks for it at every level of an
+/// expression, so that what is deeper than one level stands in it as a digest.
 fn schema_name(what: Callee, args: &[Expr]) -> DfResult<String> {
-    let mut names = Vec::with_capacity(args.len());
-    for arg in args {
-        names.push(arg.schema_name().to_string());
-    }
     let name = match what {
         Callee::Builtin(builtin) => builtin.name,
         Callee::Cast(target) => cast::name(target),
     };
-    Ok(format!("{name}({})", names.join(",")))
+    let leaf = |arg: &Expr| matches!(arg, Expr::Column(_) | Expr::Literal(..) | Expr::OuterReferenceColumn(..));
+    if args.iter().all(leaf) {
+        let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        return Ok(format!("{name}({})", names.join(",")));
+    }
+    let mut halves = [DefaultHasher::new(), DefaultHasher::new()];
+    for (number, half) in halves.iter_mut().enumerate() {
+        number.hash(half);
+        args.iter().for_each(|arg| hash_name(arg, half));
+    }
+    let [first, second] = halves.map(|half| half.finish());
+    Ok(format!("{name}(\u{1}{first:016x}{second:016x})"))
+}
+
+/// Hashes what an expression's name tells of it: as there, a cast of DataFusion's is not told.
+fn hash_name(expr: &Expr, state: &mut impl Hasher) {
+    match expr {
+        Expr::Cast(cast) => hash_name(&cast.expr, state),
+        Expr::TryCast(cast) => hash_name(&cast.expr, state),
+        Expr::Alias(alias) => alias.name.hash(state),
+        Expr::ScalarFunction(function) => {
+            (function.func.name(), function.args.len()).hash(state);
+            function.args.iter().for_each(|arg| hash_name(arg, state));
+        }
+        Expr::BinaryExpr(binary) => {
+            binary.op.hash(state);
+            hash_name(&binary.left, state);
+            hash_name(&binary.right, state);
+        }
+        Expr::Column(column) => column.hash(state),
+        Expr::Literal(scalar, _) => scalar.hash(state),
+        other => other.schema_name().to_string().hash(state),
+    }
 }
 
 /// A call whose types are settled.
@@ -391,6 +424,12 @@ impl Column {
 pub(crate) fn unresolved(udf: &ScalarUDF) -> Option<&Call> {
     let inner: &dyn Any = udf.inner().as_ref();
     inner.downcast_ref::<Call>()
+}
+
+/// The type of what a call of ours gives, whose types are settled.
+pub(crate) fn settled_field(udf: &ScalarUDF) -> Option<&FieldRef> {
+    let inner: &dyn Any = udf.inner().as_ref();
+    inner.downcast_ref::<ResolvedCall>().map(|call| &call.field)
 }
 
 /// A mistake in our own tables: an evaluation got values of other types than its overload says.

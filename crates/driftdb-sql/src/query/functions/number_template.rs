@@ -113,7 +113,7 @@ impl Writer {
         let point = digits.iter().position(|c| *c == '.').filter(|_| template.bare);
         let last_relevant = point.map(|point| {
             let tail = digits.iter().enumerate().skip(point + 1);
-            let last = tail.filter(|(_, c)| **c != '0').map(|(at, _)| at).last().unwrap_or(point);
+            let last = tail.rev().find(|(_, c)| **c != '0').map_or(point, |(at, _)| at);
             // A 0 in the template keeps the digits up to it.
             last.max(template.zero_end.saturating_sub(blanks).min(digits.len() - 1))
         });

@@ -1,6 +1,7 @@
 //! Functions on strings (PostgreSQL manual, "String Functions and Operators"). Positions count characters from 1.
 
 use driftdb_types::{DataType as T, Error, Result, SqlState, Value, format_value};
+use md5::{Digest, Md5};
 
 use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch, out_of_range};
 
@@ -66,8 +67,8 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     }]),
     function!("encode", Strict, [(T::Bytea, T::Text) => T::Text, encode]),
     function!("decode", Strict, [(T::Text, T::Text) => T::Bytea, decode]),
-    function!("md5", Strict, [(T::Text) => T::Text, |_, a| Ok(Value::Text(hex(&super::md5::digest(text(a, 0)?.as_bytes()))));
-        (T::Bytea) => T::Text, |_, a| match a { [Value::Bytea(v)] => Ok(Value::Text(hex(&super::md5::digest(v)))), o => Err(mismatch("md5", o)) }]),
+    function!("md5", Strict, [(T::Text) => T::Text, |_, a| Ok(Value::Text(hex(Md5::digest(text(a, 0)?).as_slice())));
+        (T::Bytea) => T::Text, |_, a| match a { [Value::Bytea(v)] => Ok(Value::Text(hex(Md5::digest(v).as_slice()))), o => Err(mismatch("md5", o)) }]),
     variadic(
         "concat",
         &[Overload { args: &[Kind::Any], rest: Some(Kind::Any), returns: Returns::Is(T::Text), eval: concat }],
@@ -146,7 +147,7 @@ fn substring(_: &Facts, args: &[Value]) -> Result<Value> {
         Some(_) => {
             let length = i64::from(int(args, 2)?);
             if length < 0 {
-                return Err(Error::new(SqlState::INVALID_ARGUMENT, "negative substring length not allowed"));
+                return Err(Error::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
             }
             start.saturating_add(length)
         }
@@ -282,7 +283,7 @@ fn overlay(_: &Facts, args: &[Value]) -> Result<Value> {
     let (source, by, start) = (text(args, 0)?, text(args, 1)?, int(args, 2)?);
     let length = if args.len() > 3 { int(args, 3)? } else { i32::try_from(by.chars().count()).unwrap_or(i32::MAX) };
     let Some(before) = start.checked_sub(1).and_then(|before| usize::try_from(before).ok()) else {
-        return Err(Error::new(SqlState::INVALID_ARGUMENT, "negative substring length not allowed"));
+        return Err(Error::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
     };
     let after = usize::try_from(i64::from(start) - 1 + i64::from(length)).unwrap_or(0);
     let mut out: String = source.chars().take(before).collect();

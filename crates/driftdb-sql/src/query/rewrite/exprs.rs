@@ -2,9 +2,9 @@
 
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, CaseWhen, CastKind, DataType as AstType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart,
-    TrimWhereField, TypedString, UnaryOperator, Value as AstValue, ValueWithSpan, WindowFrameBound, WindowSpec,
-    WindowType, helpers::attached_token::AttachedToken,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart, Select,
+    SelectItem, TrimWhereField, TypedString, UnaryOperator, Value as AstValue, ValueWithSpan, WindowFrameBound,
+    WindowSpec, WindowType, helpers::attached_token::AttachedToken,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
@@ -233,6 +233,20 @@ fn written_number(expr: &Expr) -> Option<String> {
     }
 }
 
+/// A result of type regclass is the relation's name. Further in it is a number, which is what relations are joined by.
+pub(super) fn show_relations(select: &mut Select) {
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+            && let Expr::Cast { data_type: AstType::Regclass, .. } = expr
+        {
+            *expr = call(REGCLASS_NAME, vec![take(expr)]);
+        }
+    }
+}
+
+const REGCLASS: &str = "\u{1}regclass";
+const REGCLASS_NAME: &str = "\u{1}regclass_name";
+
 fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
     if let AstType::Custom(name, modifiers) = target
         && let (Some(ObjectNamePart::Identifier(last)), true) = (name.0.last(), modifiers.is_empty())
@@ -240,7 +254,7 @@ fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
         match name_of(last).as_str() {
             // Object identifiers are numbers; the names of objects are looked up in the catalog.
             "oid" => return Ok(cast(expr, DataType::Int8)),
-            "regclass" => return Ok(call("\u{1}regclass", vec![expr])),
+            "regclass" => return Ok(call(REGCLASS, vec![expr])),
             "regtype" => return Ok(call("\u{1}regtype", vec![expr])),
             "regproc" | "regprocedure" | "regnamespace" | "regrole" | "name" | "cstring" => {
                 return Ok(cast(expr, DataType::Text));
@@ -250,12 +264,21 @@ fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
         }
     }
     if matches!(target, AstType::Regclass) {
-        return Ok(call("\u{1}regclass", vec![expr]));
+        return Ok(call(REGCLASS, vec![expr]));
     }
     if let AstType::Interval { fields: Some(_), .. } = target {
         return Err(Error::unsupported(format!("the type {target}")));
     }
     let target = data_type(target)?;
+    let is_relation = |expr: &Expr| match expr {
+        Expr::Function(function) => {
+            matches!(function.name.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value == REGCLASS)
+        }
+        _ => false,
+    };
+    if target.is_text() && is_relation(&expr) {
+        return Ok(cast(call(REGCLASS_NAME, vec![expr]), target));
+    }
     // A number that is cast to a fraction is read as one: it may be beyond what a decimal holds.
     if matches!(target, DataType::Float4 | DataType::Float8 | DataType::Numeric(_))
         && let Some(digits) = written_number(&expr)
@@ -365,6 +388,13 @@ fn binary(expr: &mut Expr) -> Result<Option<Expr>> {
         Op::PGILikeMatch => ("~~*", false),
         Op::PGNotLikeMatch => ("~~", true),
         Op::PGNotILikeMatch => ("~~*", true),
+        Op::Arrow => ("->", false),
+        Op::LongArrow => ("->>", false),
+        Op::HashArrow => ("#>", false),
+        Op::HashLongArrow => ("#>>", false),
+        Op::AtArrow => ("@>", false),
+        Op::ArrowAt => ("<@", false),
+        Op::Question => ("?", false),
         Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => {
             if let Some(rows) = row_comparison(left, op, right)? {
                 return Ok(Some(rows));
@@ -537,7 +567,7 @@ fn like(
             .into_string()
             .ok_or_else(|| Error::new(SqlState::SYNTAX_ERROR, "ESCAPE needs a string"))?;
         if text.chars().count() > 1 {
-            return Err(Error::new(SqlState::INVALID_ARGUMENT, "invalid escape string")
+            return Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
                 .hint("Escape string must be empty or one character."));
         }
         args.push(string(text));
@@ -591,7 +621,7 @@ fn search_path_position(args: &FunctionArguments) -> Option<Expr> {
 }
 
 /// Functions of PostgreSQL that are known not to be done, so that they are not said not to exist.
-const NOT_DONE: [&str; 30] = [
+const NOT_DONE: [&str; 23] = [
     "array_agg",
     "json_agg",
     "jsonb_agg",
@@ -601,12 +631,6 @@ const NOT_DONE: [&str; 30] = [
     "percentile_cont",
     "percentile_disc",
     "mode",
-    "json_build_object",
-    "jsonb_build_object",
-    "json_build_array",
-    "jsonb_build_array",
-    "to_json",
-    "to_jsonb",
     "row_to_json",
     "jsonb_set",
     "jsonb_extract_path",
@@ -621,7 +645,6 @@ const NOT_DONE: [&str; 30] = [
     "currval",
     "setval",
     "lastval",
-    "gen_random_uuid",
 ];
 
 /// Function names lose `pg_catalog.`; the clock's readings become parameters, so that a plan outlives its moment.

@@ -12,10 +12,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
+    self, BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
     ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    TableFactor, TableWithJoins, Value as AstValue, ValueWithSpan, VisitMut, VisitorMut, WildcardAdditionalOptions,
-    visit_expressions_mut,
+    TableFactor, TableWithJoins, Value as AstValue, ValueWithSpan, VisitMut, Visitor, VisitorMut,
+    WildcardAdditionalOptions, visit_expressions_mut,
 };
 use driftdb_types::{Error, Result, SqlState};
 
@@ -329,21 +329,35 @@ fn lateral_row(join: &Join) -> Option<Vec<Inlined>> {
     Some(columns)
 }
 
-/// Whether an aggregate is called, so that the expression is not of one row.
+/// Whether an aggregate is called, so that the expression is not of one row. Those of its subqueries are theirs.
 pub(super) fn calls_aggregate(expr: &Expr) -> bool {
-    let mut copy = expr.clone();
-    let found = visit_expressions_mut(&mut copy, |part| match part {
-        Expr::Function(function) => match function.name.0.last() {
-            Some(ObjectNamePart::Identifier(name))
-                if crate::query::aggregates::aggregate(&name_of(name)).is_some() || function.over.is_some() =>
-            {
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        },
-        _ => ControlFlow::Continue(()),
-    });
-    found.is_break()
+    struct Calls {
+        /// How many subqueries the walk is inside of.
+        depth: usize,
+    }
+    impl Visitor for Calls {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth = self.depth.saturating_sub(1);
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, part: &Expr) -> ControlFlow<()> {
+            let Expr::Function(function) = part else { return ControlFlow::Continue(()) };
+            let Some(ObjectNamePart::Identifier(name)) = function.name.0.last() else {
+                return ControlFlow::Continue(());
+            };
+            let aggregates = crate::query::aggregates::aggregate(&name_of(name)).is_some() || function.over.is_some();
+            if self.depth == 0 && aggregates { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    ast::Visit::visit(expr, &mut Calls { depth: 0 }).is_break()
 }
 
 /// Puts expressions in place of names, in one SELECT and its ORDER BY. Inside of subqueries a bare name is most likely

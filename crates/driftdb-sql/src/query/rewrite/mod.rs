@@ -10,6 +10,7 @@ mod exprs;
 mod from;
 mod names;
 mod psql;
+mod schemas;
 mod subqueries;
 mod time;
 
@@ -43,6 +44,7 @@ pub(crate) struct Rewritten {
 /// Rewrites `query`. `params` are the parameters' values when it is to be executed, and `None` when it is prepared.
 pub(crate) fn rewrite(ctx: &QueryContext, query: &Query, params: Option<(&[DataType], &[Value])>) -> Result<Rewritten> {
     let mut query = query.clone();
+    schemas::take_off(&mut query);
     let seen = columns::look_over(ctx, &mut query);
     let mut rewrite = Rewrite { ctx, params, seen, points: Vec::new(), per_execution: false, depth: 0 };
     if let ControlFlow::Break(error) = query.visit(&mut rewrite) {
@@ -111,6 +113,9 @@ impl VisitorMut for Rewrite<'_> {
         let prepared = from::prepare(select, !self.seen.hidden.is_empty())
             .and_then(|()| columns::expand_wildcards(select, &self.seen))
             .map(|()| names::name_results(select, outermost));
+        if outermost {
+            exprs::show_relations(select);
+        }
         flow(prepared)
     }
 

@@ -27,20 +27,23 @@ fn catalog_table(factor: &TableFactor) -> Option<String> {
 
 /// Makes a SELECT that cannot have rows one that DataFusion can plan: the same results, all NULL, and no row of them.
 pub(super) fn without_rows(query: &mut Query) {
-    let dropped = match query.body.as_mut() {
-        SetExpr::Select(select) => empty(select),
-        SetExpr::SetOperation { left, right, .. } => {
-            for side in [left, right] {
-                if let SetExpr::Select(select) = side.as_mut() {
-                    empty(select);
-                }
-            }
-            false
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        if empty(select) {
+            query.order_by = None;
         }
-        _ => false,
-    };
-    if dropped {
-        query.order_by = None;
+    } else {
+        empty_sides(&mut query.body);
+    }
+}
+
+fn empty_sides(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => _ = empty(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            empty_sides(left);
+            empty_sides(right);
+        }
+        _ => {}
     }
 }
 

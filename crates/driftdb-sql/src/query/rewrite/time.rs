@@ -167,7 +167,7 @@ impl Rewrite<'_> {
     }
 }
 
-fn alias_of(name: Ident) -> TableAlias {
+pub(super) fn alias_of(name: Ident) -> TableAlias {
     TableAlias { explicit: true, name, columns: Vec::new(), at: None }
 }
 

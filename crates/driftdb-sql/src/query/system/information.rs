@@ -95,14 +95,14 @@ pub(super) const TABLES: &[SystemTable] = &[
 ];
 
 fn schemata(ctx: &QueryContext) -> Result<ValueRows> {
-    let row = |name: &str| vec![text(ctx.database.as_ref()), text(name), text(ctx.user.as_ref())];
+    let row = |name: &str| vec![text(ctx.client.database.as_str()), text(name), text(ctx.client.user.as_str())];
     ready(["public", "pg_catalog", "information_schema", "driftdb"].map(row).to_vec())
 }
 
 fn tables(ctx: &QueryContext) -> Result<ValueRows> {
     let row = |schema: &str, name: &str, kind: &str, insertable: &str| {
         vec![
-            text(ctx.database.as_ref()),
+            text(ctx.client.database.as_str()),
             text(schema),
             text(name),
             text(kind),
@@ -155,7 +155,7 @@ fn column_row(ctx: &QueryContext, table: &TableSchema, column: &Column, position
         _ => Value::Null,
     };
     vec![
-        text(ctx.database.as_ref()),
+        text(ctx.client.database.as_str()),
         text("public"),
         text(&table.name),
         text(&column.name),
@@ -169,7 +169,7 @@ fn column_row(ctx: &QueryContext, table: &TableSchema, column: &Column, position
         radix,
         scale,
         datetime,
-        text(ctx.database.as_ref()),
+        text(ctx.client.database.as_str()),
         text("pg_catalog"),
         text(column.data_type.type_name()),
         text("NO"),
@@ -200,7 +200,7 @@ fn constraints_of(table: &TableSchema) -> Vec<(String, &'static str, Vec<ColumnI
 }
 
 fn named(ctx: &QueryContext, table: &TableSchema, constraint: &str) -> Vec<Value> {
-    let database = || text(ctx.database.as_ref());
+    let database = || text(ctx.client.database.as_str());
     vec![database(), text("public"), text(constraint), database(), text("public"), text(&table.name)]
 }
 

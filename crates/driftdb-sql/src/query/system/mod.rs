@@ -139,6 +139,30 @@ pub(super) fn relation_oid(catalog: &Catalog, name: &str) -> Option<i64> {
 /// How many system tables there are.
 const COUNT: usize = commits::TABLES.len() + information::TABLES.len() + pg::TABLES.len() + pg_empty::TABLES.len();
 
+/// The name of a table or index by its oid.
+pub(super) fn relation_name(catalog: &Catalog, oid: i64) -> Option<String> {
+    for table in catalog.tables() {
+        if i64::from(table.id.0) == oid {
+            return Some(table.name.clone());
+        }
+        if let Some(index) = table.indexes.iter().find(|index| i64::from(index.id.0) == oid) {
+            return Some(index.name.clone());
+        }
+        if clustered_index_oid(table) == oid && table.is_clustered() {
+            return table.primary_key.as_ref().map(|key| key.name.clone());
+        }
+    }
+    let place = usize::try_from(oid).ok()?.checked_sub(1)?;
+    all().nth(place).map(|table| table.name.to_owned())
+}
+
+/// The type of that name, in the catalog's spelling or SQL's.
+pub(super) fn type_named(written: &str) -> Option<DataType> {
+    let name = written.trim().to_lowercase();
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+    pg::ALL_TYPES.iter().map(|(data_type, _)| *data_type).find(|t| t.type_name() == name || t.sql_name() == name)
+}
+
 /// The first oid that the engine gives to a table or index of users.
 const USERS_FIRST_OID: usize = 100;
 

@@ -6,10 +6,14 @@ use super::{
     CATALOG_OID, INFORMATION_OID, PUBLIC_OID, SystemTable, USER_OID, all, clustered_index_oid, oid, ready, system_oid,
     text,
 };
+use crate::query::functions::index_definition;
 use crate::query::scan::ValueRows;
 use crate::read::QueryContext;
 
 const SCHEMA: &str = "pg_catalog";
+
+/// As in PostgreSQL.
+const DEFAULT_TABLESPACE_OID: i64 = 1663;
 
 macro_rules! table {
     ($name:literal, [$(($column:literal, $type:expr)),* $(,)?], $rows:expr) => {
@@ -203,6 +207,11 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("datacl", T::Text),
         ],
         databases
+    ),
+    table!(
+        "pg_tablespace",
+        [("oid", T::Int8), ("spcname", T::Text), ("spcowner", T::Int8), ("spcacl", T::Text), ("spcoptions", T::Text)],
+        tablespaces
     ),
     table!(
         "pg_roles",
@@ -491,7 +500,7 @@ fn defaults(ctx: &QueryContext) -> Result<ValueRows> {
     ready(rows)
 }
 
-const ALL_TYPES: [(T, &str); 18] = [
+pub(super) const ALL_TYPES: [(T, &str); 19] = [
     (T::Bool, "B"),
     (T::Bytea, "U"),
     (T::Int8, "N"),
@@ -499,6 +508,7 @@ const ALL_TYPES: [(T, &str); 18] = [
     (T::Int4, "N"),
     (T::Text, "S"),
     (T::Json, "U"),
+    (T::Jsonb, "U"),
     (T::Float4, "N"),
     (T::Float8, "N"),
     (T::Char(1), "S"),
@@ -541,7 +551,6 @@ fn types(_: &QueryContext) -> Result<ValueRows> {
         .iter()
         .map(|(data_type, category)| row(data_type.oid().into(), data_type.type_name(), data_type.type_len(), category))
         .collect();
-    rows.push(row(T::Jsonb.oid().into(), "jsonb", -1, "U"));
     rows.push(row(18, "char", 1, "Z"));
     rows.push(row(19, "name", 64, "S"));
     rows.push(row(26, "oid", 4, "N"));
@@ -615,7 +624,7 @@ fn tables(ctx: &QueryContext) -> Result<ValueRows> {
         vec![
             text(schema),
             text(name),
-            text(ctx.user.as_ref()),
+            text(ctx.client.user.as_str()),
             Value::Null,
             flag(indexed),
             flag(false),
@@ -632,19 +641,7 @@ fn index_texts(ctx: &QueryContext) -> Result<ValueRows> {
     let mut rows = Vec::new();
     for table in ctx.read.catalog.tables() {
         for index in indexes_of(table) {
-            let columns: Vec<&str> = index
-                .columns
-                .iter()
-                .filter_map(|id| table.column_by_id(*id))
-                .map(|column| column.name.as_str())
-                .collect();
-            let unique = if index.unique { "UNIQUE " } else { "" };
-            let definition = format!(
-                "CREATE {unique}INDEX {} ON public.{} USING btree ({})",
-                index.name,
-                table.name,
-                columns.join(", ")
-            );
+            let definition = index_definition(table, index.name, index.columns, index.unique);
             rows.push(vec![text("public"), text(&table.name), text(index.name), Value::Null, text(definition)]);
         }
     }
@@ -654,14 +651,14 @@ fn index_texts(ctx: &QueryContext) -> Result<ValueRows> {
 fn databases(ctx: &QueryContext) -> Result<ValueRows> {
     ready(vec![vec![
         oid(1),
-        text(ctx.database.as_ref()),
+        text(ctx.client.database.as_str()),
         oid(USER_OID),
         Value::Int4(6),
         text("c"),
         flag(false),
         flag(true),
         Value::Int4(-1),
-        oid(1663),
+        oid(DEFAULT_TABLESPACE_OID),
         text("C"),
         text("C"),
         Value::Null,
@@ -670,11 +667,17 @@ fn databases(ctx: &QueryContext) -> Result<ValueRows> {
     ]])
 }
 
+/// The one there is: the data directory.
+fn tablespaces(_: &QueryContext) -> Result<ValueRows> {
+    let default = text("pg_default");
+    ready(vec![vec![oid(DEFAULT_TABLESPACE_OID), default, oid(USER_OID), Value::Null, Value::Null]])
+}
+
 fn roles(ctx: &QueryContext) -> Result<ValueRows> {
     let yes = || flag(true);
     ready(vec![vec![
         oid(USER_OID),
-        text(ctx.user.as_ref()),
+        text(ctx.client.user.as_str()),
         yes(),
         yes(),
         yes(),
@@ -688,7 +691,7 @@ fn roles(ctx: &QueryContext) -> Result<ValueRows> {
 }
 
 fn users(ctx: &QueryContext) -> Result<ValueRows> {
-    ready(vec![vec![text(ctx.user.as_ref()), oid(USER_OID), flag(true), flag(true)]])
+    ready(vec![vec![text(ctx.client.user.as_str()), oid(USER_OID), flag(true), flag(true)]])
 }
 
 fn settings(ctx: &QueryContext) -> Result<ValueRows> {

@@ -71,7 +71,6 @@ empty! {
         ("classid", T::Int8), ("objid", T::Int8), ("objsubid", T::Int4), ("refclassid", T::Int8), ("refobjid", T::Int8),
         ("refobjsubid", T::Int4), ("deptype", T::Text),
     ],
-    "pg_tablespace": [("oid", T::Int8), ("spcname", T::Text), ("spcowner", T::Int8), ("spcacl", T::Text)],
     "pg_auth_members": [("oid", T::Int8), ("roleid", T::Int8), ("member", T::Int8), ("admin_option", T::Bool)],
     "pg_db_role_setting": [("setdatabase", T::Int8), ("setrole", T::Int8), ("setconfig", T::Text)],
     "pg_prepared_xacts": [("transaction", T::Text), ("gid", T::Text), ("owner", T::Text), ("database", T::Text)],

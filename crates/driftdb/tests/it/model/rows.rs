@@ -104,10 +104,10 @@ pub(super) fn some_condition(random: &mut Random, table: &Table) -> Condition {
     let definition = &table.definition;
     let rows: Vec<_> = table.rows.values().map(|row| definition.padded(&row.values)).collect();
     let live: Vec<usize> = definition.live().map(|(id, _)| id).collect();
-    if let (Some(key), 0..=3) = (definition.primary(), random.below(8)) {
-        if !rows.is_empty() {
-            return key_condition(key, &rows[random.below(rows.len())]);
-        }
+    if let (Some(key), 0..=3) = (definition.primary(), random.below(8))
+        && !rows.is_empty()
+    {
+        return key_condition(key, &rows[random.below(rows.len())]);
     }
     let one = |random: &mut Random| {
         let id = *random.pick(&live);
@@ -115,7 +115,10 @@ pub(super) fn some_condition(random: &mut Random, table: &Table) -> Condition {
         let value = |random: &mut Random| (*random.pick(kind.pool)).to_owned();
         match random.below(8) {
             0 => Condition::Null(id, random.one_in(2)),
-            1..=2 if kind.ordered => Condition::Compare(id, *random.pick(&["<", "<=", ">", ">="]), value(random)),
+            1..=2 if kind.ordered => {
+                let operator = *random.pick(&["<", "<=", ">", ">="]);
+                Condition::Compare(id, operator, value(random))
+            }
             3 if kind.ordered => Condition::Compare(id, "<>", value(random)),
             4 if kind.ordered => Condition::In(id, vec![value(random), value(random)]),
             _ => Condition::Compare(id, "=", value(random)),
@@ -288,6 +291,7 @@ impl Case {
         row.is_none_or(|row| row.from > snapshot as u64)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one statement, all that the model knows of it")]
     fn planned(
         &mut self,
         who: usize,
@@ -400,10 +404,10 @@ impl Case {
         let mut touched = BTreeSet::new();
         let definition = work.definition();
         for row in &rows {
-            if definition.clustered.iter().flatten().all(|id| row[*id].is_some()) {
-                if let Some(key) = definition.key_of(row) {
-                    work.locks.rows.insert((work.uid, key));
-                }
+            if definition.clustered.iter().flatten().all(|id| row[*id].is_some())
+                && let Some(key) = definition.key_of(row)
+            {
+                work.locks.rows.insert((work.uid, key));
             }
         }
         for row in rows {
