@@ -25,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run every test, the black-box ones with PostgreSQL's clients and pyarrow included; installs those when missing.
+    /// Run every test, the black-box ones with PostgreSQL's clients and Python's included; installs those when missing.
     Test(suite::TestOptions),
     /// Check the house rules: layers, owners of outside vocabularies, seams, names, file lengths, links.
     Tidy,

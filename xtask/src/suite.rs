@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -95,14 +96,20 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
     Ok(success && tally.passed > 0)
 }
 
-/// What the black-box tests find in their environment: PostgreSQL's clients first in `PATH`, a Python with pyarrow.
+/// What the black-box tests find in their environment: PostgreSQL's clients in `PATH`, a Python with its packages.
 fn environment() -> Result<HashMap<&'static str, OsString>> {
-    let postgres = tools::postgres(&["psql", "pgbench"])?;
-    let python = tools::python_with_pyarrow()?;
+    let mut environment = HashMap::from([("DRIFTDB_TEST_PYTHON", tools::python()?.into_os_string())]);
+    let clients = ["psql", "pgbench"];
+    let postgres = tools::postgres(&clients)?;
     let old = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::iter::once(postgres.directory().to_path_buf()).chain(std::env::split_paths(&old));
-    let path = std::env::join_paths(directories).context("PATH cannot be extended")?;
-    Ok(HashMap::from([("PATH", path), ("DRIFTDB_TEST_PYTHON", python.into_os_string())]))
+    let directories: Vec<PathBuf> = std::env::split_paths(&old).collect();
+    let on_path = |program: &&str| directories.iter().any(|directory| directory.join(program).is_file());
+    // Another PATH has cargo build again what asks for it.
+    if !clients.iter().all(on_path) {
+        let directories = std::iter::once(postgres.directory().to_path_buf()).chain(directories);
+        environment.insert("PATH", std::env::join_paths(directories).context("PATH cannot be extended")?);
+    }
+    Ok(environment)
 }
 
 /// Tests that passed and failed.

@@ -1,5 +1,5 @@
 //! The outside programs that the black-box tests and the benchmark need: PostgreSQL 15 with its clients, and a Python
-//! that has pyarrow. What is missing is installed with `apt-get` (as root) or into a virtual environment under the
+//! that has pyarrow and drivers. What is missing is installed with `apt-get` (as root) or into a virtual environment under the
 //! build directory, and each step is printed.
 
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use crate::run;
 /// The release whose programs the tests and the benchmark use.
 const POSTGRES_MAJOR: u32 = 15;
 
-/// The pyarrow that reads history segments in the tests.
-const PYARROW: &str = "pyarrow>=17";
+/// What reads history segments in the tests, and the drivers that they connect with.
+const PYTHON_PACKAGES: [&str; 3] = ["pyarrow>=17", "psycopg[binary]>=3.2", "asyncpg>=0.30"];
+const PYTHON_IMPORTS: &str = "import pyarrow.parquet, psycopg, asyncpg";
 
 /// Where PostgreSQL's programs are.
 pub(crate) struct Postgres {
@@ -59,26 +60,26 @@ fn find_postgres(programs: &[&str]) -> Option<Postgres> {
         .map(|directory| Postgres { directory })
 }
 
-/// A Python interpreter that imports pyarrow; makes a virtual environment with it under the build directory if there
+/// A Python interpreter that has the packages; makes a virtual environment with them under the build directory if there
 /// is none.
-pub(crate) fn python_with_pyarrow() -> Result<PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     let venv = run::target_directory()?.join("xtask").join("venv");
     let inside = venv.join("bin").join("python");
     for candidate in [inside.clone(), PathBuf::from("python3")] {
-        let imports = Command::new(&candidate).args(["-c", "import pyarrow.parquet"]).output();
+        let imports = Command::new(&candidate).args(["-c", PYTHON_IMPORTS]).output();
         if imports.is_ok_and(|output| output.status.success()) {
             return Ok(candidate);
         }
     }
-    println!("no Python with pyarrow found");
+    println!("no Python with {} found", PYTHON_PACKAGES.join(", "));
     if !make_venv(&venv)? {
         apt_install(&["python3", "python3-venv"])?;
         if !make_venv(&venv)? {
             bail!("cannot make a Python virtual environment in {}", venv.display());
         }
     }
-    if !run::succeeds(Command::new(&inside).args(["-m", "pip", "install", "--quiet", PYARROW]))? {
-        bail!("cannot install pyarrow into {}", venv.display());
+    if !run::succeeds(Command::new(&inside).args(["-m", "pip", "install", "--quiet"]).args(PYTHON_PACKAGES))? {
+        bail!("cannot install {} into {}", PYTHON_PACKAGES.join(", "), venv.display());
     }
     Ok(inside)
 }

@@ -4,10 +4,10 @@
 //! |---|---|---|---|
 //! | 3/32 | 3 × 64 MiB | memtables: one being written, two sealed and waiting for their flush | commits are slowed, then wait |
 //! | 4/32 | 256 MiB | cache of the base file | the least used pages go |
-//! | 1/32 | 64 MiB | history: opened segments' indexes, blooms and decoded pages | the least used go |
-//! | 8/32 | 512 MiB | queries, all together | they spill to disk, or fail with 53200 |
-//! | 8/32 | 512 MiB | the changes and locks of all transactions | 53200 |
-//! | 8/32 | 512 MiB | connections, result buffers, the program itself | |
+//! | 4/32 | 256 MiB | history: opened segments' indexes, blooms and decoded pages | the least used go |
+//! | 7/32 | 448 MiB | queries, all together | they spill to disk, or fail with 53200 |
+//! | 7/32 | 448 MiB | the changes and locks of all transactions | 53200 |
+//! | 7/32 | 448 MiB | connections, result buffers, the program itself | |
 
 use driftdb_engine::EngineOptions;
 use driftdb_sql::SqlOptions;
@@ -25,8 +25,8 @@ pub fn split(limit_bytes: u64) -> (EngineOptions, SqlOptions) {
     engine.store.memtable_bytes = share(1);
     engine.store.sealed_max = 2;
     engine.store.cache_bytes = share(4);
-    engine.store.history_cache_bytes = share(1);
-    engine.transaction_bytes_max = share(8);
-    let sql = SqlOptions { memory_limit_bytes: share(8), ..SqlOptions::default() };
+    engine.store.history_cache_bytes = share(4);
+    engine.transaction_bytes_max = share(7);
+    let sql = SqlOptions { memory_limit_bytes: share(7), ..SqlOptions::default() };
     (engine, sql)
 }

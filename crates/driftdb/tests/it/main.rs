@@ -1,7 +1,7 @@
 //! Black-box tests: they start the real binary on a free port and a temporary directory, talk to it with clients no one
 //! here wrote, and stop it by its process id.
 //!
-//! `cargo xtask test` provides PostgreSQL's clients and a Python with pyarrow; without them the tests that need them
+//! `cargo xtask test` provides PostgreSQL's clients and a Python with pyarrow, psycopg and asyncpg; without them the tests that need them
 //! fail and say so. Settings: `DRIFTDB_TEST_LONG=1` for the long forms, `DRIFTDB_TEST_{ROUNDS,SEED,SCALE,SECONDS}` for
 //! parts of them.
 #![allow(
@@ -19,11 +19,13 @@ mod configuration;
 mod crash;
 mod directory;
 mod doctor;
+mod drivers;
 mod files;
 mod model;
 mod parquet;
 mod password;
 mod pgbench;
+mod python;
 mod readme;
 mod server;
 mod shell;

@@ -1,11 +1,10 @@
 //! History segments are Parquet for anyone: pyarrow reads them and finds the closed versions that SQL gives.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::client::Client;
-use crate::server::{Server, clear_settings, succeed};
+use crate::python::python;
+use crate::server::{Server, succeed};
 
 /// Prints each row of the segments of the table that has the column `marker`, as text like PostgreSQL's, tab between.
 const READER: &str = r#"
@@ -47,16 +46,6 @@ const COLUMNS: &[(&str, &str)] = &[
     ("_system_from", "_from_time"),
     ("_system_to", "_to_time"),
 ];
-
-/// The Python that `cargo xtask test` found, or has made under the build directory, or else the machine's.
-fn python() -> Command {
-    let build = Path::new(env!("CARGO_BIN_EXE_driftdb")).ancestors().nth(2).expect("the build directory");
-    let made = build.join("xtask/venv/bin/python");
-    let otherwise = if made.exists() { made } else { PathBuf::from("python3") };
-    let mut command = Command::new(std::env::var_os("DRIFTDB_TEST_PYTHON").map_or(otherwise, PathBuf::from));
-    clear_settings(&mut command);
-    command
-}
 
 #[test]
 fn pyarrow_reads_the_versions_that_sql_gives() {

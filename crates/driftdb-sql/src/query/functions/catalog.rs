@@ -139,14 +139,20 @@ pub(crate) fn index_definition(table: &TableSchema, name: &str, columns: &[Colum
     )
 }
 
+/// An index's definition, or of its column with a number, from 1, the name.
 fn indexdef(facts: &Facts, args: &[Value]) -> Result<Value> {
     let id = oid_of(args)?;
+    let number = if args.len() > 1 { usize::try_from(int(args, 1)?).unwrap_or(0) } else { 0 };
+    let shown = |table: &TableSchema, name: &str, columns: &[ColumnId], unique: bool| match number.checked_sub(1) {
+        None => index_definition(table, name, columns, unique),
+        Some(place) => columns.get(place).map_or_else(String::new, |column| column_names(table, &[*column])),
+    };
     for table in facts.catalog.tables() {
         if let Some(index) = table.indexes.iter().find(|index| index.id == id) {
-            return Ok(Value::Text(index_definition(table, &index.name, &index.columns, index.unique)));
+            return Ok(Value::Text(shown(table, &index.name, &index.columns, index.unique)));
         }
         if let Some(key) = table.primary_key.as_ref().filter(|_| table.id.0 | CLUSTERED_INDEX_OID == id.0) {
-            return Ok(Value::Text(index_definition(table, &key.name, &key.columns, true)));
+            return Ok(Value::Text(shown(table, &key.name, &key.columns, true)));
         }
     }
     Ok(Value::Null)

@@ -1,16 +1,21 @@
 //! Expressions that DataFusion reads otherwise than PostgreSQL, as calls of our functions.
 
+mod calls;
+mod literals;
+
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, CaseWhen, CastKind, DataType as AstType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart, Select,
-    SelectItem, TrimWhereField, TypedString, UnaryOperator, Value as AstValue, ValueWithSpan, WindowFrameBound,
-    WindowSpec, WindowType, helpers::attached_token::AttachedToken,
+    Array, BinaryOperator, CaseWhen, CastKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, TrimWhereField, TypedString,
+    UnaryOperator, Value as AstValue, ValueWithSpan, WindowFrameBound, WindowSpec, WindowType,
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
-use super::super::functions::extract_scale;
-use super::super::types::type_code;
-use crate::parse::{data_type, name_of};
+use self::calls::{SEARCH_PATH, function_call, is_search_path};
+pub(super) use self::literals::show_relations;
+use self::literals::{interval_literal, literal, number, typed};
+use crate::parse::name_of;
+use crate::query::functions::extract_scale;
+use crate::query::types::type_code;
 
 /// What the name of a cast function begins with; the target type's code follows.
 pub(crate) const CAST_PREFIX: &str = "\u{1}cast:";
@@ -190,119 +195,6 @@ fn simple_case(operand: &Expr, conditions: &mut [CaseWhen]) {
     for CaseWhen { condition, .. } in conditions {
         *condition = operation(operand.clone(), BinaryOperator::Eq, take(condition));
     }
-}
-
-/// An integer literal is an int4 if it fits, else an int8, else a numeric; DataFusion makes each an int8. The kind of
-/// cast, which no user can write, marks it so that it can be taken off where a plain number is wanted.
-fn number(digits: &str) -> Expr {
-    let plain = Expr::value(AstValue::Number(digits.to_owned(), false));
-    if digits.parse::<i32>().is_ok() {
-        return Expr::Cast {
-            kind: CastKind::SafeCast,
-            expr: Box::new(plain),
-            data_type: AstType::Int(None),
-            array: false,
-            format: None,
-        };
-    }
-    let whole = digits.bytes().all(|byte| byte.is_ascii_digit());
-    if whole && digits.parse::<i64>().is_err() {
-        return cast(string(digits), DataType::Numeric(Some((38, 0))));
-    }
-    plain
-}
-
-fn literal(value: &ValueWithSpan) -> Result<Option<Expr>> {
-    Ok(match &value.value {
-        AstValue::Number(digits, _) => Some(number(&digits.replace('_', ""))),
-        AstValue::EscapedStringLiteral(text) | AstValue::UnicodeStringLiteral(text) => Some(string(text.clone())),
-        AstValue::DollarQuotedString(text) => Some(string(text.value.clone())),
-        _ => None,
-    })
-}
-
-/// A number as it was written, where `expr` is one.
-fn written_number(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Value(ValueWithSpan { value: AstValue::Number(digits, _), .. }) => Some(digits.clone()),
-        Expr::Cast { kind: CastKind::SafeCast, expr, .. } => written_number(expr),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
-            written_number(expr).filter(|digits| !digits.starts_with('-')).map(|digits| format!("-{digits}"))
-        }
-        _ => None,
-    }
-}
-
-/// A result of type regclass is the relation's name. Further in it is a number, which is what relations are joined by.
-pub(super) fn show_relations(select: &mut Select) {
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            && let Expr::Cast { data_type: AstType::Regclass, .. } = expr
-        {
-            *expr = call(REGCLASS_NAME, vec![take(expr)]);
-        }
-    }
-}
-
-const REGCLASS: &str = "\u{1}regclass";
-const REGCLASS_NAME: &str = "\u{1}regclass_name";
-
-fn typed(expr: Expr, target: &AstType) -> Result<Expr> {
-    if let AstType::Custom(name, modifiers) = target
-        && let (Some(ObjectNamePart::Identifier(last)), true) = (name.0.last(), modifiers.is_empty())
-    {
-        match name_of(last).as_str() {
-            // Object identifiers are numbers; the names of objects are looked up in the catalog.
-            "oid" => return Ok(cast(expr, DataType::Int8)),
-            "regclass" => return Ok(call(REGCLASS, vec![expr])),
-            "regtype" => return Ok(call("\u{1}regtype", vec![expr])),
-            "regproc" | "regprocedure" | "regnamespace" | "regrole" | "name" | "cstring" => {
-                return Ok(cast(expr, DataType::Text));
-            }
-            "char" if last.quote_style.is_some() => return Ok(cast(expr, DataType::Text)),
-            _ => {}
-        }
-    }
-    if matches!(target, AstType::Regclass) {
-        return Ok(call(REGCLASS, vec![expr]));
-    }
-    if let AstType::Interval { fields: Some(_), .. } = target {
-        return Err(Error::unsupported(format!("the type {target}")));
-    }
-    let target = data_type(target)?;
-    let is_relation = |expr: &Expr| match expr {
-        Expr::Function(function) => {
-            matches!(function.name.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value == REGCLASS)
-        }
-        _ => false,
-    };
-    if target.is_text() && is_relation(&expr) {
-        return Ok(cast(call(REGCLASS_NAME, vec![expr]), target));
-    }
-    // A number that is cast to a fraction is read as one: it may be beyond what a decimal holds.
-    if matches!(target, DataType::Float4 | DataType::Float8 | DataType::Numeric(_))
-        && let Some(digits) = written_number(&expr)
-    {
-        return Ok(cast(string(digits), target));
-    }
-    Ok(cast(expr, target))
-}
-
-fn interval_literal(interval: &mut Interval) -> Result<Expr> {
-    let Interval { value, leading_field, leading_precision, last_field, fractional_seconds_precision } = interval;
-    if leading_precision.is_some() || last_field.is_some() || fractional_seconds_precision.is_some() {
-        return Err(Error::unsupported("INTERVAL with a range or precision of fields"));
-    }
-    let text = match take_box(value) {
-        Expr::Value(ValueWithSpan { value: AstValue::SingleQuotedString(text), .. }) => text,
-        _ => return Err(Error::new(SqlState::SYNTAX_ERROR, "INTERVAL needs a string")),
-    };
-    let text = match leading_field {
-        None => text,
-        // `INTERVAL '5' DAY`: the field is the unit of a bare number.
-        Some(field) => format!("{text} {}", field.to_string().to_lowercase()),
-    };
-    Ok(cast(string(text), DataType::Interval))
 }
 
 fn unary(op: UnaryOperator, inner: &mut Box<Expr>) -> Result<Option<Expr>> {
@@ -585,131 +477,4 @@ fn collate(inner: &mut Box<Expr>, collation: &ObjectName) -> Result<Expr> {
         "c" | "posix" | "default" | "ucs_basic" => Ok(take_box(inner)),
         _ => Err(Error::unsupported(format!("the collation {collation}"))),
     }
-}
-
-/// What `current_schemas(true)` gives.
-const SEARCH_PATH: [&str; 2] = ["pg_catalog", "public"];
-
-fn is_search_path(function: &Function) -> bool {
-    matches!(function.name.0.last(), Some(ObjectNamePart::Identifier(name)) if name.value == "current_schemas")
-}
-
-/// `array_position(current_schemas(true), x)`, with which tools ask for a schema's place in the search path.
-fn search_path_position(args: &FunctionArguments) -> Option<Expr> {
-    let FunctionArguments::List(FunctionArgumentList { args, .. }) = args else { return None };
-    let [
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(array))),
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(schema)),
-    ] = args.as_slice()
-    else {
-        return None;
-    };
-    if !is_search_path(array) {
-        return None;
-    }
-    let place = |(place, name): (usize, &&str)| CaseWhen {
-        condition: operation(schema.clone(), BinaryOperator::Eq, string(*name)),
-        result: number(&(place + 1).to_string()),
-    };
-    Some(Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: SEARCH_PATH.iter().enumerate().map(place).collect(),
-        else_result: None,
-    })
-}
-
-/// Functions of PostgreSQL that are known not to be done, so that they are not said not to exist.
-const NOT_DONE: [&str; 23] = [
-    "array_agg",
-    "json_agg",
-    "jsonb_agg",
-    "json_object_agg",
-    "jsonb_object_agg",
-    "xmlagg",
-    "percentile_cont",
-    "percentile_disc",
-    "mode",
-    "row_to_json",
-    "jsonb_set",
-    "jsonb_extract_path",
-    "array_length",
-    "array_upper",
-    "array_to_string",
-    "string_to_array",
-    "regexp_match",
-    "regexp_split_to_array",
-    "cardinality",
-    "nextval",
-    "currval",
-    "setval",
-    "lastval",
-];
-
-/// Function names lose `pg_catalog.`; the clock's readings become parameters, so that a plan outlives its moment.
-fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<Expr>> {
-    let name = match function.name.0.as_slice() {
-        [ObjectNamePart::Identifier(name)] if name.value.starts_with('\u{1}') => return Ok(None),
-        [ObjectNamePart::Identifier(name)] => name_of(name),
-        [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(name)] => match name_of(schema).as_str() {
-            "pg_catalog" => name_of(name),
-            "driftdb" => format!("driftdb.{}", name_of(name)),
-            other => {
-                return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{other}\" does not exist")));
-            }
-        },
-        _ => {
-            return Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", function.name)));
-        }
-    };
-    if matches!(name.as_str(), "generate_series" | "unnest" | "regexp_matches" | "regexp_split_to_table" | "json_each")
-    {
-        return Err(Error::unsupported(format!("{name} outside of FROM")));
-    }
-    if NOT_DONE.contains(&name.as_str()) {
-        return Err(Error::unsupported(format!("the function {name}")));
-    }
-    let no_args = match &function.args {
-        FunctionArguments::None => true,
-        FunctionArguments::List(list) => list.args.is_empty(),
-        FunctionArguments::Subquery(_) => {
-            return Err(Error::unsupported(format!("a subquery as the argument of {name}")));
-        }
-    };
-    let transaction_time = || Expr::value(AstValue::Placeholder(format!("${}", placeholders + 1)));
-    let statement_time = || Expr::value(AstValue::Placeholder(format!("${}", placeholders + 2)));
-    if no_args {
-        let replacement = match name.as_str() {
-            "now" | "current_timestamp" | "transaction_timestamp" => transaction_time(),
-            "statement_timestamp" => statement_time(),
-            "current_date" => cast(transaction_time(), DataType::Date),
-            "localtimestamp" => cast(transaction_time(), DataType::Timestamp),
-            "localtime" => cast(transaction_time(), DataType::Time),
-            "current_time" => return Err(Error::unsupported("time with time zone (current_time)")),
-            _ => {
-                // `current_user` and the like stand without parentheses.
-                if matches!(function.args, FunctionArguments::None) {
-                    function.args = FunctionArguments::List(FunctionArgumentList {
-                        duplicate_treatment: None,
-                        args: Vec::new(),
-                        clauses: Vec::new(),
-                    });
-                }
-                function.name = ObjectName::from(Ident::with_quote('"', name));
-                return Ok(None);
-            }
-        };
-        return Ok(Some(replacement));
-    }
-    if name == "array_position"
-        && let Some(position) = search_path_position(&function.args)
-    {
-        return Ok(Some(position));
-    }
-    if matches!(name.as_str(), "current_timestamp" | "localtimestamp" | "localtime" | "current_time") {
-        return Err(Error::unsupported(format!("{name} with a precision")));
-    }
-    function.name = ObjectName::from(Ident::with_quote('"', name));
-    Ok(None)
 }
