@@ -7,7 +7,7 @@
 
 use driftdb_engine::{Cancel, Engine};
 use driftdb_store::StoreView;
-use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value, parse_value_at};
+use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value, format_value, parse_value_at};
 
 use crate::read::ReadState;
 
@@ -117,6 +117,17 @@ fn from_text(engine: &Engine, text: &str, is_seq: bool, tz: &TimeZone) -> Result
         Value::TimestampTz(time_us) => Ok(Point::Time(time_us)),
         other => Err(Error::internal(format!("reading a timestamptz gave {other:?}"))),
     }
+}
+
+/// A point given as text, written so that it stays the same whatever the session's time zone and the clock will be.
+pub(crate) fn fixed(engine: &Engine, text: &str, tz: &TimeZone) -> Result<String> {
+    if text.trim().is_empty() {
+        return Ok(String::new());
+    }
+    Ok(match from_text(engine, text, false, tz)? {
+        Point::Seq(seq) => format!("@SEQ:{seq}"),
+        Point::Time(time_us) => format_value(&Value::TimestampTz(time_us), DataType::TimestampTz, &TimeZone::utc()),
+    })
 }
 
 /// What is committed may be asked about, whether the snapshot has it or not.

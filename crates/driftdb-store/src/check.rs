@@ -12,6 +12,7 @@
 //! Opening a redb file writes to it; here it is opened over a layer that keeps such writes in memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +70,11 @@ pub fn check(env: &Env, dir: &Path, schemas: Arc<dyn SchemaSource>) -> Vec<Findi
     }
     let Check { mut findings, order, .. } = check;
     order.into_iter().flat_map(|path| findings.remove(&path).unwrap_or_default()).collect()
+}
+
+/// Whether there is anything of a store in `dir`.
+pub fn is_there(env: &Env, dir: &Path) -> io::Result<bool> {
+    Ok(env.disk.exists(&dir.join(base::FILE_NAME))? || env.disk.exists(&dir.join(HISTORY_DIR))?)
 }
 
 /// The checkpoint of the store in `dir`, read without opening it and changing nothing: from where on the commit log is

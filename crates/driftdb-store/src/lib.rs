@@ -32,7 +32,7 @@ mod version;
 mod view;
 
 pub use batch::{CommitBatch, Write};
-pub use check::{Finding, check, read_checkpoint};
+pub use check::{Finding, check, is_there, read_checkpoint};
 pub use error::StoreError;
 pub use options::{SchemaSource, StoreOptions, TreeSchema};
 pub use scan::Scan;

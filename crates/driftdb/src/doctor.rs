@@ -48,7 +48,7 @@ impl Diagnosis {
 /// Checks everything, says what is wrong on standard error, and gives 0 where nothing is.
 pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
     let data = arguments.data.as_path();
-    if !env.disk.exists(&data.join(LOG_DIR))? {
+    if !env.disk.exists(&data.join(LOG_DIR))? && !driftdb_store::is_there(env, data)? {
         bail!("{} holds no database", data.display());
     }
     let _lock = lock_directory(env, data)?;

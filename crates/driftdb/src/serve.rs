@@ -68,6 +68,8 @@ fn start_tracing(filter: &str) -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell of them on standard error, and panic where that is what failed: nobody reads the log any more.
+        .log_internal_errors(false)
         .try_init()
         .map_err(|error| anyhow!("cannot start logging: {error}"))
 }
@@ -82,21 +84,30 @@ fn run(env: &Env, settings: &Settings, database: driftdb_sql::Database) -> Resul
         }
     };
     let options = ServerOptions { max_connections: settings.connections_max, auth, ..ServerOptions::default() };
-    let server = Server::bind(&[settings.listen], options, database, env.clone())?;
+    let server = Server::bind(&[settings.listen], options, database, env.clone()).inspect_err(|_| {
+        // It is stored already, and will not be shown again.
+        show_generated(&password);
+    })?;
     let address = server.local_addr().unwrap_or(settings.listen);
     let running = server.start()?;
     greet(settings, address, &password);
     wait(running)
 }
 
+fn show_generated(password: &Password) {
+    if let Password::Generated(password) = password {
+        say!("user {}, password {password}", credentials::USER);
+        say!("(shown this once: only its verifier is stored; DRIFTDB_PASSWORD at a start sets another)");
+    }
+}
+
 fn greet(settings: &Settings, address: SocketAddr, password: &Password) {
     let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
     let psql = format!("psql -h {host} -p {} -U {user} {user}", address.port(), user = credentials::USER);
     say!("DriftDB {} serves {} on {address}", env!("CARGO_PKG_VERSION"), settings.data.display());
+    show_generated(password);
     match password {
         Password::Generated(password) => {
-            say!("user {}, password {password}", credentials::USER);
-            say!("(shown this once: only its verifier is stored; DRIFTDB_PASSWORD at a start sets another)");
             say!("connect with: PGPASSWORD={password} {psql}");
         }
         Password::Given => say!("connect with: PGPASSWORD=$DRIFTDB_PASSWORD {psql}"),

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 use driftdb_types::{Error, SqlState};
 
 use super::errors::into_datafusion;
+use super::float_window::FloatWindow;
 use super::numeric::{Calculated, NumericAccumulator};
 use super::types::NUMERIC;
 use super::widening::{Widening, is_small_integer};
@@ -201,6 +202,12 @@ impl AggregateUDFImpl for Typed {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
         if let Some(what) = self.numeric_of(&args) {
             return Ok(Box::new(NumericAccumulator::new(what, args.is_distinct, true)));
+        }
+        let float = args.expr_fields.first().is_some_and(|field| field.data_type().is_floating());
+        match self.name {
+            "sum" if float && !args.is_distinct => return Ok(Box::new(FloatWindow::new(false))),
+            "avg" if float && !args.is_distinct => return Ok(Box::new(FloatWindow::new(true))),
+            _ => {}
         }
         let widens = self.widens(&args);
         let inner = self.inner.create_sliding_accumulator(args)?;

@@ -5,6 +5,8 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use driftdb_types::{Error, SqlState};
 
+use super::rewrite::SUBQUERY_ALIAS;
+
 /// Wraps one of our errors so that it passes through DataFusion whole.
 pub(crate) fn into_datafusion(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
@@ -124,6 +126,11 @@ fn arrow_message(message: &str) -> Error {
 
 fn schema(error: &SchemaError) -> Error {
     match error {
+        SchemaError::FieldNotFound { field, .. }
+            if field.relation.as_ref().is_some_and(|relation| relation.table() == SUBQUERY_ALIAS) =>
+        {
+            Error::unsupported("IN with a subquery that names columns of the outer query, here").hint("Use EXISTS.")
+        }
         SchemaError::FieldNotFound { field, valid_fields } => {
             if let Some(relation) = &field.relation {
                 let known = valid_fields.iter().any(|valid| valid.relation.as_ref() == Some(relation));

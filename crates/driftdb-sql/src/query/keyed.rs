@@ -4,6 +4,7 @@
 //! compares (in conditions, ORDER BY, GROUP BY, DISTINCT, joins, windows), such a value is replaced by its key
 //! ([`KEY`](super::functions::KEY)). What a grouping gives back is the first value of each group, as in PostgreSQL.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Field};
@@ -12,11 +13,11 @@ use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort};
 use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
-use datafusion::logical_expr::{Aggregate, Cast, Distinct, Expr, GroupingSet, Join, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Aggregate, Cast, Distinct, Expr, Join, LogicalPlan, LogicalPlanBuilder};
 use driftdb_types::{DataType, Error};
 
 use super::errors::into_datafusion;
-use super::functions::{ArgType, Call, Callee, KEY, builtin, cast_expr, unresolved};
+use super::functions::{ArgType, Call, Callee, KEY, builtin, unresolved};
 use super::resolve::{Resolver, known_field};
 use super::types::{NUMERIC, NUMERIC_KEY};
 
@@ -41,7 +42,7 @@ impl Resolver<'_> {
         let udf = Call::udf(Callee::Builtin(builtin(KEY).ok_or_else(missing)?), self.facts);
         let call = unresolved(&udf).ok_or_else(missing)?;
         let resolution = call.resolve(std::slice::from_ref(arg)).map_err(into_datafusion)?;
-        Ok(Arc::new(call.resolved(resolution)).call(vec![expr]))
+        Ok(call.resolved(resolution, vec![expr]))
     }
 
     /// Both sides of a comparison, by their keys if either has one.
@@ -105,6 +106,11 @@ impl Resolver<'_> {
                 let schema = Arc::clone(on.input.schema());
                 on.on_expr = self.own_keys(on.on_expr, &schema)?;
                 on.sort_expr = on.sort_expr.map(|sorts| self.sort_keys(sorts, &schema)).transpose()?;
+                if let Some(sorts) = &mut on.sort_expr {
+                    // DataFusion panics where one stands twice; the second says nothing.
+                    let mut seen = HashSet::new();
+                    sorts.retain(|sort| seen.insert(sort.expr.clone()));
+                }
                 Ok(LogicalPlan::Distinct(Distinct::On(on)))
             }
         }
@@ -119,56 +125,33 @@ impl Resolver<'_> {
         if !args.iter().any(has_key) {
             return Ok(LogicalPlan::Aggregate(plain));
         }
-        let sets = matches!(group_expr.first(), Some(Expr::GroupingSet(_)));
+        if matches!(group_expr.first(), Some(Expr::GroupingSet(_))) {
+            let keyed = args.iter().find(|arg| has_key(arg)).and_then(ArgType::data_type);
+            let name = keyed.map_or_else(String::new, |data_type| data_type.sql_name());
+            return Err(into_datafusion(Error::unsupported(format!("grouping sets of type {name}"))));
+        }
         let mut aggregates = aggr_expr;
         let mut firsts = Vec::new();
         for (number, (group, arg)) in groups.iter().zip(&args).enumerate() {
-            if let (true, true, Some(data_type @ (DataType::Interval | DataType::Jsonb))) =
-                (sets, has_key(arg), arg.data_type())
-            {
-                return Err(into_datafusion(Error::unsupported(format!("grouping sets of type {data_type}"))));
-            }
             let name = format!("\u{1}first {number}");
-            firsts.push((has_key(arg) && !sets).then(|| name.clone()));
-            if has_key(arg) && !sets {
+            firsts.push(has_key(arg).then(|| name.clone()));
+            if has_key(arg) {
                 let first =
                     AggregateFunction::new_udf(first_value_udaf(), vec![group.clone()], false, None, Vec::new(), None);
                 aggregates.push(Expr::AggregateFunction(first).alias(name));
             }
         }
-        let keyed = group_expr
-            .into_iter()
-            .map(|group| match group {
-                Expr::GroupingSet(sets) => self.set_keys(sets, schema).map(Expr::GroupingSet),
-                group => self.own_key(group, schema),
-            })
-            .collect::<DfResult<Vec<_>>>()?;
+        let keyed = self.own_keys(group_expr, schema)?;
         let grouped = LogicalPlan::Aggregate(Aggregate::try_new(input, keyed, aggregates)?);
         let mut columns = Vec::new();
         for (number, ((relation, field), column)) in plain.schema.iter().zip(grouped.schema().columns()).enumerate() {
-            let value = match (firsts.get(number), args.get(number)) {
-                (Some(Some(first)), _) => Expr::Column(Column::from_name(first)),
-                (Some(None), Some(arg)) if has_key(arg) => {
-                    let key = ArgType::Known { data_type: DataType::Numeric(None), arrow: NUMERIC_KEY };
-                    cast_expr(Expr::Column(column), &key, DataType::Numeric(None), &NUMERIC, self.facts)?
+            columns.push(match firsts.get(number) {
+                Some(Some(first)) => {
+                    Expr::Column(Column::from_name(first)).alias_qualified(relation.cloned(), field.name())
                 }
-                _ => {
-                    columns.push(Expr::Column(column));
-                    continue;
-                }
-            };
-            columns.push(value.alias_qualified(relation.cloned(), field.name()));
+                _ => Expr::Column(column),
+            });
         }
         LogicalPlanBuilder::from(grouped).project(columns)?.build()
-    }
-
-    fn set_keys(&mut self, sets: GroupingSet, schema: &DFSchema) -> DfResult<GroupingSet> {
-        Ok(match sets {
-            GroupingSet::Rollup(exprs) => GroupingSet::Rollup(self.own_keys(exprs, schema)?),
-            GroupingSet::Cube(exprs) => GroupingSet::Cube(self.own_keys(exprs, schema)?),
-            GroupingSet::GroupingSets(sets) => GroupingSet::GroupingSets(
-                sets.into_iter().map(|exprs| self.own_keys(exprs, schema)).collect::<DfResult<_>>()?,
-            ),
-        })
     }
 }

@@ -12,6 +12,7 @@ mod aggregates;
 mod append;
 mod errors;
 mod explain;
+mod float_window;
 mod functions;
 mod guard;
 mod keyed;

@@ -152,7 +152,7 @@ impl Accumulator for NumericAccumulator {
 
     fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
         if self.seen.is_some() {
-            return Err(into_datafusion(Error::internal("DISTINCT numerics are aggregated in one step")));
+            return Err(into_datafusion(Error::unsupported("an aggregate of DISTINCT numerics with grouping sets")));
         }
         let (value, count) = match self.what {
             Calculated::Sum | Calculated::Average => (Value::Numeric(self.sum), self.count),

@@ -27,6 +27,7 @@ use crate::outcome::{Notice, Outcome, Severity, TransactionStatus};
 use crate::parse::{self, Statement};
 use crate::read::Client;
 use crate::settings::Settings;
+use crate::system_time;
 
 /// A transaction in progress.
 struct Active {
@@ -109,6 +110,10 @@ impl Session {
         settings.set("application_name", Some(&application))?;
         let mut given = given;
         let database = match database.split_once('@') {
+            Some((name, "")) => {
+                let message = format!("database \"{name}@\" names no point of time behind its @");
+                return Err(Error::new(SqlState::INVALID_CATALOG_NAME, message));
+            }
             Some((name, point)) => {
                 // A bare number is a commit's number.
                 let point = match point.parse::<u64>() {
@@ -123,6 +128,8 @@ impl Session {
         for (name, value) in &given {
             settings.set(name, Some(value))?;
         }
+        let point = system_time::fixed(&db.shared.engine, settings.raw("driftdb.system_time"), settings.time_zone())?;
+        settings.set("driftdb.system_time", Some(&point))?;
         let cancel = Arc::new(Cancel::with_clock(Arc::clone(&db.shared.engine.env().clock)));
         let settings = Arc::new(settings);
         let mut session = Session {

@@ -7,6 +7,7 @@ use driftdb_types::{DataType, Error, Result, SqlState, Value};
 use super::{Session, State};
 use crate::outcome::{Outcome, ResultColumn, RowStream, RowsTag, Severity};
 use crate::parse::TransactionModes;
+use crate::system_time;
 
 impl Session {
     pub(super) fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<Outcome> {
@@ -24,13 +25,18 @@ impl Session {
             Some(_) => None,
             None => Some(self.start.show(name)?),
         };
-        let value = value.or(default.as_deref());
+        let is_point = name.eq_ignore_ascii_case("driftdb.system_time");
+        let fixed = match value {
+            Some(text) if is_point => {
+                Some(system_time::fixed(&self.db.shared.engine, text, self.settings.time_zone())?)
+            }
+            _ => None,
+        };
+        let value = fixed.as_deref().or(value).or(default.as_deref());
         let mut settings = self.settings.as_ref().clone();
         settings.set(name, value)?;
         let before = std::mem::replace(&mut self.settings, Arc::new(settings));
-        if name.eq_ignore_ascii_case("driftdb.system_time")
-            && let Err(error) = self.system_time()
-        {
+        if is_point && let Err(error) = self.system_time() {
             self.settings = before;
             return Err(error);
         }

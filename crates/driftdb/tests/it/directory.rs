@@ -32,6 +32,12 @@ fn a_port_in_use_is_refused() {
     command.arg("serve").arg("--data").arg(place.path().join("data")).args(["--listen", &address]);
     let (code, errors) = fail(&mut command);
     assert!(code == 5 && errors.contains(&address), "{code}: {errors}");
+    // A password that was made for it is stored by then: it is shown all the same.
+    let place = tempfile::tempdir().unwrap();
+    let mut first = driftdb();
+    let output = run(first.arg("serve").arg("--data").arg(place.path().join("new")).args(["--listen", &address]));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.code() == Some(5) && shown.contains("user driftdb, password "), "{output:?}");
 }
 
 #[test]

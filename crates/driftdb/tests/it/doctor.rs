@@ -130,6 +130,14 @@ fn a_file_cut_short_is_damage() {
         std::fs::write(&path, &sound).unwrap();
     }
     succeed(&mut doctor(&data));
+    // Without base and log, what is left is still a database that was damaged.
+    for file in ["base.redb", "log"] {
+        std::fs::rename(data.join(file), place.path().join(file)).unwrap();
+    }
+    for mut command in [doctor(&data), serve(&data)] {
+        let (code, errors) = fail(&mut command);
+        assert!(code == 4, "{code}: {errors}");
+    }
 }
 
 #[test]

@@ -29,3 +29,4 @@ mod python;
 mod readme;
 mod server;
 mod shell;
+mod shutdown;

@@ -131,8 +131,7 @@ pub(crate) fn cast_expr(
     let call = Call::udf(Callee::Cast(target), facts);
     let Some(unresolved) = super::unresolved(&call) else { return Ok(expr) };
     let resolution = unresolved.resolve(std::slice::from_ref(from)).map_err(into_datafusion)?;
-    let resolved = unresolved.resolved(resolution);
-    Ok(Arc::new(resolved).call(vec![expr]))
+    Ok(unresolved.resolved(resolution, vec![expr]))
 }
 
 fn literal(value: &Value, target: DataType, param: &ArrowType) -> datafusion::common::Result<Expr> {

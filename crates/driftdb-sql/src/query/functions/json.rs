@@ -89,6 +89,13 @@ fn part(args: &[Value]) -> Result<Option<&str>> {
     let document = document(args)?;
     match args.get(1) {
         Some(Value::Text(key)) => json_member(document, key),
+        // A jsonb that is no array or object is one element of itself.
+        Some(Value::Int4(0 | -1))
+            if matches!(args.first(), Some(Value::Jsonb(_)))
+                && !matches!(json_kind(document), JsonKind::Array | JsonKind::Object) =>
+        {
+            Ok(Some(document))
+        }
         Some(Value::Int4(at)) => Ok(json_element(document, i64::from(*at))),
         _ => Err(mismatch("->", args)),
     }

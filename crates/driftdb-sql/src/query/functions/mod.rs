@@ -23,7 +23,7 @@ mod time;
 mod to_char;
 
 use std::any::Any;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
@@ -36,6 +36,7 @@ use datafusion::logical_expr::{
 use driftdb_engine::{Cancel, Catalog};
 use driftdb_env::Clock;
 use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
+use sha2::{Digest, Sha256};
 
 pub(crate) use cast::cast_expr;
 pub(crate) use catalog::{CLUSTERED_INDEX_OID, index_definition};
@@ -46,7 +47,7 @@ pub(crate) use overload::{
 pub(crate) use time::{add_interval, add_interval_tz, extract_scale};
 
 use super::errors::{from_datafusion, into_datafusion};
-use super::types::{ColumnBuilder, values_of};
+use super::types::{ColumnBuilder, type_code, values_of};
 use crate::read::Client;
 use crate::settings::Settings;
 
@@ -123,7 +124,7 @@ pub(crate) fn alive(facts: &Arc<Facts>) -> Result<Expr> {
     let builtin = builtin(ALIVE).ok_or_else(|| Error::internal("nothing asks whether a query is cancelled"))?;
     let udf = Call::udf(Callee::Builtin(builtin), facts);
     let call = unresolved(&udf).ok_or_else(|| Error::internal("a call that is none"))?;
-    Ok(Arc::new(call.resolved(call.resolve(&[])?)).call(Vec::new()))
+    Ok(call.resolved(call.resolve(&[])?, Vec::new()))
 }
 
 /// What is called.
@@ -132,6 +133,15 @@ pub(crate) enum Callee {
     Builtin(&'static Builtin),
     /// A cast to this type.
     Cast(DataType),
+}
+
+impl Callee {
+    fn name(&self) -> &'static str {
+        match self {
+            Callee::Builtin(builtin) => builtin.name,
+            Callee::Cast(target) => cast::name(*target),
+        }
+    }
 }
 
 impl Call {
@@ -179,14 +189,11 @@ identity!(Call, |call: &Call| match call.what {
 
 impl ScalarUDFImpl for Call {
     fn name(&self) -> &str {
-        match self.what {
-            Callee::Builtin(builtin) => builtin.name,
-            Callee::Cast(target) => cast::name(target),
-        }
+        self.what.name()
     }
 
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        schema_name(self.what, args)
+        Ok(schema_name(self.what, args))
     }
 
     fn signature(&self) -> &Signature {
@@ -205,8 +212,10 @@ impl ScalarUDFImpl for Call {
             .map(|(field, scalar)| overload::arg_type(field, *scalar))
             .collect::<Result<Vec<_>>>()
             .map_err(into_datafusion)?;
-        let resolution = self.resolve(&types).map_err(into_datafusion)?;
-        Ok(resolution.field)
+        // What does not fit yet may when the types are settled: a CASE does not say yet that it gives jsonb. If it does not
+        // fit then, it is refused then.
+        let unknown = || Arc::new(Field::new(self.name(), ArrowType::Null, true));
+        Ok(self.resolve(&types).map_or_else(|_| unknown(), |resolution| resolution.field))
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
@@ -222,11 +231,12 @@ impl Call {
         }
     }
 
-    /// The call with its types settled.
-    pub(crate) fn resolved(&self, resolution: Resolution) -> ScalarUDF {
+    /// The call of `args`, which are converted, with its types settled.
+    pub(crate) fn resolved(&self, resolution: Resolution, args: Vec<Expr>) -> Expr {
         let volatility = self.signature.volatility;
-        ScalarUDF::new_from_impl(ResolvedCall {
+        let udf = ScalarUDF::new_from_impl(ResolvedCall {
             what: self.what,
+            schema_name: schema_name(self.what, &args),
             facts: Arc::clone(&self.facts),
             signature: match resolution.params.is_empty() {
                 true => Signature::nullary(volatility),
@@ -235,55 +245,37 @@ impl Call {
             eval: resolution.eval,
             params: resolution.params,
             field: resolution.field,
-        })
+        });
+        Arc::new(udf).call(args)
     }
 }
 
-/// The name of a call's result, by which plans tell expressions apart. DataFusion asks for it at every level of an
-/// expression, so that what is deeper than one level stands in it as a digest.
-fn schema_name(what: Callee, args: &[Expr]) -> DfResult<String> {
-    let name = match what {
-        Callee::Builtin(builtin) => builtin.name,
-        Callee::Cast(target) => cast::name(target),
+/// Longer names of results are cut, and end in a digest of the whole.
+const NAME_BYTES_MAX: usize = 120;
+
+/// The name of a call's result, by which plans tell expressions apart.
+fn schema_name(what: Callee, args: &[Expr]) -> String {
+    let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+    let called = match what {
+        Callee::Builtin(builtin) => builtin.name.to_owned(),
+        // With its modifiers: casts that differ only in them are different expressions.
+        Callee::Cast(target) => type_code(target),
     };
-    let leaf = |arg: &Expr| matches!(arg, Expr::Column(_) | Expr::Literal(..) | Expr::OuterReferenceColumn(..));
-    if args.iter().all(leaf) {
-        let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
-        return Ok(format!("{name}({})", names.join(",")));
+    let mut name = format!("{called}({})", names.join(","));
+    if name.len() > NAME_BYTES_MAX {
+        let digest: String = Sha256::digest(&name).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX / 2));
+        name.push_str(&digest);
     }
-    let mut halves = [DefaultHasher::new(), DefaultHasher::new()];
-    for (number, half) in halves.iter_mut().enumerate() {
-        number.hash(half);
-        args.iter().for_each(|arg| hash_name(arg, half));
-    }
-    let [first, second] = halves.map(|half| half.finish());
-    Ok(format!("{name}(\u{1}{first:016x}{second:016x})"))
-}
-
-/// Hashes what an expression's name tells of it: as there, a cast of DataFusion's is not told.
-fn hash_name(expr: &Expr, state: &mut impl Hasher) {
-    match expr {
-        Expr::Cast(cast) => hash_name(&cast.expr, state),
-        Expr::TryCast(cast) => hash_name(&cast.expr, state),
-        Expr::Alias(alias) => alias.name.hash(state),
-        Expr::ScalarFunction(function) => {
-            (function.func.name(), function.args.len()).hash(state);
-            function.args.iter().for_each(|arg| hash_name(arg, state));
-        }
-        Expr::BinaryExpr(binary) => {
-            binary.op.hash(state);
-            hash_name(&binary.left, state);
-            hash_name(&binary.right, state);
-        }
-        Expr::Column(column) => column.hash(state),
-        Expr::Literal(scalar, _) => scalar.hash(state),
-        other => other.schema_name().to_string().hash(state),
-    }
+    name
 }
 
 /// A call whose types are settled.
 pub(crate) struct ResolvedCall {
     what: Callee,
+    /// The result's name, whatever the optimiser makes of the arguments. DataFusion asks for it at every level of an
+    /// expression, again and again.
+    schema_name: String,
     facts: Arc<Facts>,
     signature: Signature,
     eval: Eval,
@@ -302,14 +294,11 @@ identity!(ResolvedCall, |call: &ResolvedCall| (
 
 impl ScalarUDFImpl for ResolvedCall {
     fn name(&self) -> &str {
-        match self.what {
-            Callee::Builtin(builtin) => builtin.name,
-            Callee::Cast(target) => cast::name(target),
-        }
+        self.what.name()
     }
 
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        schema_name(self.what, args)
+    fn schema_name(&self, _args: &[Expr]) -> DfResult<String> {
+        Ok(self.schema_name.clone())
     }
 
     fn signature(&self) -> &Signature {

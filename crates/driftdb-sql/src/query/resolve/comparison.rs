@@ -1,10 +1,11 @@
 //! What is compared with what, and as what: `=` and its kin, IN, subqueries.
 
 use datafusion::arrow::datatypes::DataType as ArrowType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
-use datafusion::logical_expr::expr::{InList, InSubquery};
+use datafusion::logical_expr::expr::{InList, InSubquery, SetComparison};
 use datafusion::logical_expr::logical_plan::Subquery;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use driftdb_types::{DataType, Error, SqlState};
 
 use super::super::errors::into_datafusion;
@@ -92,11 +93,6 @@ impl Resolver<'_> {
 
     pub(super) fn in_subquery(&mut self, in_subquery: InSubquery, schema: &DFSchema) -> DfResult<Expr> {
         let InSubquery { expr, subquery, negated } = in_subquery;
-        if negated && !subquery.outer_ref_columns.is_empty() {
-            // DataFusion looks for a NULL among the rows of all outer rows together.
-            let hint = "NOT EXISTS says the same where the subquery's column is never NULL.";
-            return fail(Error::unsupported("NOT IN with a subquery that names columns of the outer query").hint(hint));
-        }
         let (expr, subquery) = self.with_subquery(*expr, subquery, Operator::Eq, schema)?;
         Ok(Expr::InSubquery(InSubquery { expr: Box::new(expr), subquery, negated }))
     }
@@ -134,6 +130,71 @@ impl Resolver<'_> {
         let left = self.arg(&expr, schema)?;
         self.subquery_keys(expr, &left, subquery)
     }
+}
+
+/// Refuses the places of `IN (subquery)` and of ANY and ALL where DataFusion answers as if there were no NULLs: it knows
+/// what a condition needs whose rows are kept when it is true, and nothing more.
+pub(super) fn check_subqueries(node: &LogicalPlan) -> DfResult<()> {
+    if let LogicalPlan::Filter(filter) = node {
+        return kept_when_true(&filter.predicate, false);
+    }
+    node.apply_expressions(|expr| {
+        expr.apply(|part| match subquery_of(part) {
+            Some(subquery) if !subquery.outer_ref_columns.is_empty() => refuse("outside of WHERE"),
+            _ => Ok(TreeNodeRecursion::Continue),
+        })
+    })?;
+    Ok(())
+}
+
+/// A condition, or a part of one that makes it true when it is.
+fn kept_when_true(expr: &Expr, alternative: bool) -> DfResult<()> {
+    let (asked, negated) = match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            kept_when_true(left, alternative)?;
+            return kept_when_true(right, alternative);
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            kept_when_true(left, true)?;
+            return kept_when_true(right, true);
+        }
+        Expr::Not(inner) => (inner.as_ref(), true),
+        other => (other, false),
+    };
+    match asked {
+        Expr::InSubquery(InSubquery { expr, subquery, negated: not }) => match negated != *not {
+            false => Ok(()),
+            true if alternative => refuse("with NOT inside of OR"),
+            true if !subquery.outer_ref_columns.is_empty() => refuse("with NOT that names columns of the outer query"),
+            true if expr.column_refs().is_empty() => refuse("with NOT and a constant before it"),
+            true => Ok(()),
+        },
+        Expr::SetComparison(SetComparison { subquery, .. })
+            if !negated && !alternative && subquery.outer_ref_columns.is_empty() =>
+        {
+            Ok(())
+        }
+        other => {
+            other.apply(|part| match subquery_of(part) {
+                Some(_) => refuse("inside of an expression"),
+                None => Ok(TreeNodeRecursion::Continue),
+            })?;
+            Ok(())
+        }
+    }
+}
+
+fn subquery_of(part: &Expr) -> Option<&Subquery> {
+    match part {
+        Expr::InSubquery(InSubquery { subquery, .. }) | Expr::SetComparison(SetComparison { subquery, .. }) => {
+            Some(subquery)
+        }
+        _ => None,
+    }
+}
+
+fn refuse<T>(place: &str) -> DfResult<T> {
+    fail(Error::unsupported(format!("a comparison with the rows of a subquery {place}")).hint("Use EXISTS."))
 }
 
 /// A literal compared with a `char(n)` loses its trailing blanks, as the stored values did.

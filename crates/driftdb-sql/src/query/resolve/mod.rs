@@ -21,7 +21,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Case, Cast, Expr, ExprSchemable, Limit, LogicalPlan, Operator, TryCast};
 use driftdb_types::{DataType, Error, Result, SqlState};
 
-use self::comparison::{comparison_operator, is_comparison};
+use self::comparison::{check_subqueries, comparison_operator, is_comparison};
 use super::errors::{from_datafusion, into_datafusion};
 use super::functions::{ArgType, Call, Callee, Facts, cast_expr, common_type, param_arrow, settled_field, unresolved};
 use super::types::{TYPE_KEY, arrow_type, data_type_of, field};
@@ -50,6 +50,7 @@ impl Resolver<'_> {
     fn node(&mut self, node: LogicalPlan) -> DfResult<LogicalPlan> {
         let schema = merge_schema(&node.inputs());
         let names = NamePreserver::new(&node);
+        check_subqueries(&node)?;
         let node = node
             .map_expressions(|expr| {
                 let name = names.save(&expr);
@@ -195,8 +196,8 @@ impl Resolver<'_> {
         let Some(call) = unresolved(&function.func) else { return Ok(Expr::ScalarFunction(function)) };
         if let Callee::Builtin(builtin) = call.what {
             if builtin.name == "coalesce" {
-                let args = self.unify(function.args, schema, "COALESCE")?;
-                return Ok(datafusion::functions::core::coalesce().call(args));
+                let (target, args) = self.unify(function.args, schema, "COALESCE")?;
+                return self.marked(datafusion::functions::core::coalesce().call(args), target);
             }
             if let ("pg_typeof", [arg]) = (builtin.name, function.args.as_slice()) {
                 let name = self
@@ -261,15 +262,28 @@ impl Resolver<'_> {
                 self.convert_to(arg, from, *target, param)?
             });
         }
-        Ok(Arc::new(call.resolved(resolution)).call(converted))
+        Ok(call.resolved(resolution, converted))
     }
 
-    /// Gives all the same type.
-    fn unify(&mut self, exprs: Vec<Expr>, schema: &DFSchema, place: &str) -> DfResult<Vec<Expr>> {
+    /// Gives all the same type, and says which.
+    fn unify(&mut self, exprs: Vec<Expr>, schema: &DFSchema, place: &str) -> DfResult<(DataType, Vec<Expr>)> {
         let args = exprs.iter().map(|expr| self.arg(expr, schema)).collect::<DfResult<Vec<_>>>()?;
         let target = common_of(&args, place).map_err(into_datafusion)?;
         let param = common_arrow(&args, target);
-        exprs.into_iter().zip(&args).map(|(expr, from)| self.convert_to(expr, from, target, &param)).collect()
+        let exprs = exprs.into_iter().zip(&args).map(|(expr, from)| self.convert_to(expr, from, target, &param));
+        Ok((target, exprs.collect::<DfResult<_>>()?))
+    }
+
+    /// What DataFusion makes of several values of type json is a text to it: it does not say any more what it is.
+    fn marked(&self, expr: Expr, target: DataType) -> DfResult<Expr> {
+        if !matches!(target, DataType::Json | DataType::Jsonb) {
+            return Ok(expr);
+        }
+        let udf = Call::udf(Callee::Cast(target), self.facts);
+        let Some(call) = unresolved(&udf) else { return Ok(expr) };
+        let text = known(DataType::Text, arrow_type(DataType::Text));
+        let resolution = call.resolve(std::slice::from_ref(&text)).map_err(into_datafusion)?;
+        Ok(call.resolved(resolution, vec![expr]))
     }
 
     fn binary(&mut self, binary: BinaryExpr, schema: &DFSchema) -> DfResult<Expr> {
@@ -299,11 +313,12 @@ impl Resolver<'_> {
         }
         let has_else = else_expr.is_some();
         results.extend(else_expr.map(|expr| *expr));
-        let mut results = self.unify(results, schema, "CASE")?;
+        let (target, mut results) = self.unify(results, schema, "CASE")?;
         let else_expr = if has_else { results.pop().map(Box::new) } else { None };
         let when_then_expr =
             whens.into_iter().zip(results).map(|(when, then)| (Box::new(when), Box::new(then))).collect();
-        Ok(Expr::Case(Case { expr, when_then_expr, else_expr }))
+        let settled = Expr::Case(Case { expr, when_then_expr, else_expr });
+        self.marked(settled, target)
     }
 
     fn limit(&mut self, limit: Limit) -> DfResult<LogicalPlan> {

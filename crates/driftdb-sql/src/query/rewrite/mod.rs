@@ -24,6 +24,7 @@ use driftdb_types::{DataType, Error, Result, SqlState, Value};
 
 pub(crate) use columns::HIDDEN_COLUMNS;
 pub(crate) use exprs::{CAST_PREFIX, OPERATOR_PREFIX};
+pub(crate) use subqueries::ALIAS as SUBQUERY_ALIAS;
 pub(crate) use time::{PointPrefix, ReadAt};
 
 use crate::read::QueryContext;
@@ -82,6 +83,9 @@ impl VisitorMut for Rewrite<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth += 1;
         psql::without_rows(query);
+        if self.depth == 1 {
+            names::order_by_columns(query);
+        }
         flow(from::rewrite_joins(query).and_then(|()| fetch_to_limit(query)))
     }
 

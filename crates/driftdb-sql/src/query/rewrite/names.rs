@@ -1,9 +1,11 @@
 //! The names of results, as PostgreSQL gives them (its `FigureColname`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Select, SelectItem, SetExpr, TrimWhereField, Value as AstValue,
+    Expr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TrimWhereField,
+    Value as AstValue, visit_expressions,
 };
 
 use crate::parse::name_of;
@@ -42,6 +44,50 @@ pub(super) fn name_results(select: &mut Select, outermost: bool) {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// In ORDER BY a result's name means the result only where it stands alone; in an expression it means a column of the
+/// tables, as everywhere else. DataFusion takes the result first: so results of such names are marked before it looks.
+///
+/// Only in the outermost query, where the mark is taken off before a client sees it.
+pub(super) fn order_by_columns(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let Some(OrderBy { kind: OrderByKind::Expressions(items), .. }) = &mut query.order_by else { return };
+    let mut mentioned = HashSet::new();
+    for item in items.iter().filter(|item| !matches!(item.expr, Expr::Identifier(_))) {
+        let _: ControlFlow<()> = visit_expressions(&item.expr, |part| {
+            match part {
+                Expr::Identifier(ident) => _ = mentioned.insert(name_of(ident)),
+                Expr::CompoundIdentifier(idents) => mentioned.extend(idents.last().map(name_of)),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+    }
+    let mut marks = HashMap::new();
+    for (position, item) in select.projection.iter_mut().enumerate() {
+        let (expr, name) = match item {
+            SelectItem::UnnamedExpr(expr) => (&*expr, name_of_expr(expr)),
+            SelectItem::ExprWithAlias { expr, alias } => (&*expr, Some(name_of(alias))),
+            _ => continue,
+        };
+        let plain = match expr {
+            Expr::Identifier(ident) => Some(name_of(ident)),
+            Expr::CompoundIdentifier(idents) => idents.last().map(name_of),
+            _ => None,
+        };
+        let Some(name) = name.filter(|name| mentioned.contains(name) && plain.as_ref() != Some(name)) else { continue };
+        let alias = Ident::with_quote('"', marked(&name, position));
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: alias.clone() };
+        marks.entry(name).or_insert(alias);
+    }
+    for item in items {
+        if let Expr::Identifier(ident) = &item.expr
+            && let Some(alias) = marks.get(&name_of(ident))
+        {
+            item.expr = Expr::Identifier(alias.clone());
         }
     }
 }

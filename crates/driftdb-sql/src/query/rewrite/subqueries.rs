@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderByKind, Query, Select,
     SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, UnaryOperator,
-    Value as AstValue, ValueWithSpan, VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+    Value as AstValue, ValueWithSpan, VisitMut, VisitorMut, helpers::attached_token::AttachedToken, visit_expressions,
 };
 
 use super::exprs::operation;
@@ -100,17 +100,62 @@ pub(super) fn exists_of_aggregate(expr: &mut Expr) {
     }
 }
 
-/// Rewrites the subqueries among the results of `select`; those inside of other subqueries are left alone.
+/// Rewrites the subqueries of `select` whose NULLs count: among its results, and in conditions where being NULL is not the
+/// same as being false. Those inside of other subqueries are left alone.
 pub(super) fn as_values(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let _ = expr.visit(&mut Values { depth: 0 });
+            let _ = expr.visit(&mut Values { depth: 0, exists: true });
+        }
+    }
+    for expr in select.selection.iter_mut().chain(&mut select.having) {
+        condition(expr, false);
+    }
+}
+
+/// DataFusion joins with the rows of `IN (subquery)` where the rows are kept for which it is true, and knows what NULLs mean
+/// to `column NOT IN (subquery)` by itself. `alternative`: an OR is around it.
+fn condition(expr: &mut Expr, alternative: bool) {
+    match expr {
+        Expr::Nested(inner) => condition(inner, alternative),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            condition(left, alternative);
+            condition(right, alternative);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Or, right } => {
+            condition(left, true);
+            condition(right, true);
+        }
+        Expr::InSubquery { negated: false, .. } => {}
+        Expr::AnyOp { .. } | Expr::AllOp { .. } if !alternative => {}
+        other => {
+            let negated = match &*other {
+                Expr::InSubquery { expr, .. } => Some(expr),
+                Expr::UnaryOp { op: UnaryOperator::Not, expr } => match expr.as_ref() {
+                    Expr::InSubquery { expr, negated: false, .. } => Some(expr),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if alternative || !negated.is_some_and(|expr| names_column(expr)) {
+                let _ = other.visit(&mut Values { depth: 0, exists: false });
+            }
         }
     }
 }
 
+fn names_column(expr: &Expr) -> bool {
+    visit_expressions(expr, |part| match part {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
 struct Values {
     depth: usize,
+    /// Whether EXISTS too becomes a value.
+    exists: bool,
 }
 
 impl VisitorMut for Values {
@@ -131,7 +176,7 @@ impl VisitorMut for Values {
             return ControlFlow::Continue(());
         }
         let replacement = match expr {
-            Expr::Exists { subquery, negated } => {
+            Expr::Exists { subquery, negated } if self.exists => {
                 let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
                 Some(operation(scalar(counting((**subquery).clone())), op, zero()))
             }
@@ -207,7 +252,8 @@ fn is_plain(select: &Select) -> bool {
     ungrouped && all && select.having.is_none() && no_calls && !select.from.is_empty()
 }
 
-const ALIAS: &str = "\u{1}in";
+/// The name of a subquery whose values are looked at.
+pub(crate) const ALIAS: &str = "\u{1}in";
 const COLUMN: &str = "\u{1}c";
 
 fn quoted(name: &str) -> Ident {
