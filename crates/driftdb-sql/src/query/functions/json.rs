@@ -77,10 +77,10 @@ fn type_of(args: &[Value]) -> Result<Value> {
     Ok(Value::Text(name.to_owned()))
 }
 
-/// The text of a json value, told apart from a text.
+/// The text of a json value. That of a parameter has lost its type on the way, and is taken for a jsonb.
 fn document(args: &[Value]) -> Result<&str> {
     match args.first() {
-        Some(Value::Json(text) | Value::Jsonb(text)) => Ok(text),
+        Some(Value::Json(text) | Value::Jsonb(text) | Value::Text(text)) => Ok(text),
         _ => Err(mismatch("a json function", args)),
     }
 }
@@ -91,7 +91,7 @@ fn part(args: &[Value]) -> Result<Option<&str>> {
         Some(Value::Text(key)) => json_member(document, key),
         // A jsonb that is no array or object is one element of itself.
         Some(Value::Int4(0 | -1))
-            if matches!(args.first(), Some(Value::Jsonb(_)))
+            if !matches!(args.first(), Some(Value::Json(_)))
                 && !matches!(json_kind(document), JsonKind::Array | JsonKind::Object) =>
         {
             Ok(Some(document))

@@ -37,7 +37,8 @@ pub(super) const FUNCTIONS: &[Builtin] = &[Builtin {
             rest: None,
             returns: Returns::Is(T::Bytea),
             eval: |_, args| match args {
-                [Value::Jsonb(text)] => jsonb_key(text).map(Value::Bytea),
+                // The value of a parameter has lost its type on the way.
+                [Value::Jsonb(text) | Value::Text(text)] => jsonb_key(text).map(Value::Bytea),
                 other => Err(mismatch("the key of a jsonb", other)),
             },
         },
