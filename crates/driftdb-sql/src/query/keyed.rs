@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Aggregate, Cast, Distinct, Expr, Join, LogicalPla
 use driftdb_types::{DataType, Error};
 
 use super::errors::into_datafusion;
-use super::functions::{ArgType, Call, Callee, KEY, builtin, unresolved};
+use super::functions::{ArgType, Call, Callee, KEY, builtin};
 use super::resolve::{Resolver, known_field};
 use super::types::{NUMERIC, NUMERIC_KEY};
 
@@ -38,11 +38,8 @@ impl Resolver<'_> {
             let wide = || Cast::new_from_field(Box::new(expr.clone()), Arc::new(Field::new("", NUMERIC_KEY, true)));
             return Ok(if number { Expr::Cast(wide()) } else { expr });
         }
-        let missing = || into_datafusion(Error::internal("values have no keys"));
-        let udf = Call::udf(Callee::Builtin(builtin(KEY).ok_or_else(missing)?), self.facts);
-        let call = unresolved(&udf).ok_or_else(missing)?;
-        let resolution = call.resolve(std::slice::from_ref(arg)).map_err(into_datafusion)?;
-        Ok(call.resolved(resolution, vec![expr]))
+        let key = builtin(KEY).ok_or_else(|| into_datafusion(Error::internal("values have no keys")))?;
+        Call::settled(Callee::Builtin(key), self.facts, std::slice::from_ref(arg), vec![expr]).map_err(into_datafusion)
     }
 
     /// Both sides of a comparison, by their keys if either has one.

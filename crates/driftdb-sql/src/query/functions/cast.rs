@@ -128,10 +128,7 @@ pub(crate) fn cast_expr(
     if widening {
         return Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), Arc::new(Field::new("", param.clone(), true)))));
     }
-    let call = Call::udf(Callee::Cast(target), facts);
-    let Some(unresolved) = super::unresolved(&call) else { return Ok(expr) };
-    let resolution = unresolved.resolve(std::slice::from_ref(from)).map_err(into_datafusion)?;
-    Ok(unresolved.resolved(resolution, vec![expr]))
+    Call::settled(Callee::Cast(target), facts, std::slice::from_ref(from), vec![expr]).map_err(into_datafusion)
 }
 
 fn literal(value: &Value, target: DataType, param: &ArrowType) -> datafusion::common::Result<Expr> {

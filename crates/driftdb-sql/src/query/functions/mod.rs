@@ -122,9 +122,7 @@ pub(crate) const ALIVE: &str = "\u{1}alive";
 /// A call of [`ALIVE`].
 pub(crate) fn alive(facts: &Arc<Facts>) -> Result<Expr> {
     let builtin = builtin(ALIVE).ok_or_else(|| Error::internal("nothing asks whether a query is cancelled"))?;
-    let udf = Call::udf(Callee::Builtin(builtin), facts);
-    let call = unresolved(&udf).ok_or_else(|| Error::internal("a call that is none"))?;
-    Ok(call.resolved(call.resolve(&[])?, Vec::new()))
+    Call::settled(Callee::Builtin(builtin), facts, &[], Vec::new())
 }
 
 /// What is called.
@@ -145,12 +143,23 @@ impl Callee {
 }
 
 impl Call {
-    pub(crate) fn udf(what: Callee, facts: &Arc<Facts>) -> ScalarUDF {
+    fn new(what: Callee, facts: &Arc<Facts>) -> Call {
         let volatility = match what {
             Callee::Builtin(builtin) if builtin.volatile => Volatility::Volatile,
             _ => Volatility::Immutable,
         };
-        ScalarUDF::new_from_impl(Call { what, facts: Arc::clone(facts), signature: any_arguments(volatility) })
+        Call { what, facts: Arc::clone(facts), signature: any_arguments(volatility) }
+    }
+
+    /// For DataFusion's planner, which asks for functions before it has their arguments.
+    pub(crate) fn udf(what: Callee, facts: &Arc<Facts>) -> ScalarUDF {
+        ScalarUDF::new_from_impl(Call::new(what, facts))
+    }
+
+    /// A call of `args`, which are of these types and need no conversion.
+    pub(crate) fn settled(what: Callee, facts: &Arc<Facts>, types: &[ArgType], args: Vec<Expr>) -> Result<Expr> {
+        let call = Call::new(what, facts);
+        Ok(call.resolved(call.resolve(types)?, args))
     }
 }
 

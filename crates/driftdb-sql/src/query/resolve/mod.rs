@@ -279,11 +279,8 @@ impl Resolver<'_> {
         if !matches!(target, DataType::Json | DataType::Jsonb) {
             return Ok(expr);
         }
-        let udf = Call::udf(Callee::Cast(target), self.facts);
-        let Some(call) = unresolved(&udf) else { return Ok(expr) };
-        let text = known(DataType::Text, arrow_type(DataType::Text));
-        let resolution = call.resolve(std::slice::from_ref(&text)).map_err(into_datafusion)?;
-        Ok(call.resolved(resolution, vec![expr]))
+        let text = [known(DataType::Text, arrow_type(DataType::Text))];
+        Call::settled(Callee::Cast(target), self.facts, &text, vec![expr]).map_err(into_datafusion)
     }
 
     fn binary(&mut self, binary: BinaryExpr, schema: &DFSchema) -> DfResult<Expr> {

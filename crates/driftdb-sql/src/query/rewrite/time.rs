@@ -10,6 +10,7 @@ use driftdb_store::Period;
 use driftdb_types::{CommitSeq, Error, Result, SqlState, Value};
 
 use super::Rewrite;
+use super::exprs::function_name;
 use crate::parse::name_of;
 use crate::parse::temporal::{PointExpr, SystemTime, system_time_of};
 use crate::query::eval_const_typed;
@@ -197,17 +198,7 @@ fn has_placeholder(expr: &Expr) -> bool {
 /// A function in FROM gets a name in one part, which is what DataFusion looks up, and the alias PostgreSQL gives it. A
 /// function of one column without a name gives the column its alias too.
 fn table_function(name: &mut ObjectName, alias: &mut Option<TableAlias>) -> Result<()> {
-    let full = match name.0.as_slice() {
-        [ObjectNamePart::Identifier(function)] => name_of(function),
-        [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(function)] => match name_of(schema).as_str() {
-            "pg_catalog" => name_of(function),
-            "driftdb" => format!("driftdb.{}", name_of(function)),
-            other => {
-                return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{other}\" does not exist")));
-            }
-        },
-        _ => return Err(Error::unsupported(format!("{name} in FROM"))),
-    };
+    let full = function_name(name)?.ok_or_else(|| Error::unsupported(format!("{name} in FROM")))?;
     let last = full.rsplit('.').next().unwrap_or(&full).to_owned();
     let alias = alias.get_or_insert_with(|| alias_of(Ident::with_quote('"', last)));
     if full == "generate_series" && alias.columns.is_empty() {

@@ -70,21 +70,28 @@ const NOT_DONE: [&str; 23] = [
     "lastval",
 ];
 
-/// Function names lose `pg_catalog.`; the clock's readings become parameters, so that a plan outlives its moment.
-pub(super) fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<Expr>> {
-    let name = match function.name.0.as_slice() {
-        [ObjectNamePart::Identifier(name)] if name.value.starts_with('\u{1}') => return Ok(None),
-        [ObjectNamePart::Identifier(name)] => name_of(name),
-        [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(name)] => match name_of(schema).as_str() {
-            "pg_catalog" => name_of(name),
-            "driftdb" => format!("driftdb.{}", name_of(name)),
+/// The name that a function is looked up by: without `pg_catalog.`, with `driftdb.`; `None` for one of too many parts.
+pub(in crate::query::rewrite) fn function_name(name: &ObjectName) -> Result<Option<String>> {
+    Ok(Some(match name.0.as_slice() {
+        [ObjectNamePart::Identifier(function)] => name_of(function),
+        [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(function)] => match name_of(schema).as_str() {
+            "pg_catalog" => name_of(function),
+            "driftdb" => format!("driftdb.{}", name_of(function)),
             other => {
                 return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{other}\" does not exist")));
             }
         },
-        _ => {
-            return Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", function.name)));
-        }
+        _ => return Ok(None),
+    }))
+}
+
+/// Function names lose `pg_catalog.`; the clock's readings become parameters, so that a plan outlives its moment.
+pub(super) fn function_call(function: &mut Function, placeholders: usize) -> Result<Option<Expr>> {
+    let name = match function.name.0.as_slice() {
+        [ObjectNamePart::Identifier(name)] if name.value.starts_with('\u{1}') => return Ok(None),
+        _ => function_name(&function.name)?.ok_or_else(|| {
+            Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", function.name))
+        })?,
     };
     if matches!(name.as_str(), "generate_series" | "unnest" | "regexp_matches" | "regexp_split_to_table" | "json_each")
     {

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use driftdb_types::{DataType, Error, Result, SqlState};
 
+pub(super) use self::calls::function_name;
 use self::calls::{SEARCH_PATH, function_call, is_search_path};
 pub(super) use self::literals::show_relations;
 use self::literals::{interval_literal, literal, number, typed};
