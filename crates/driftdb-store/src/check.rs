@@ -22,7 +22,7 @@ use driftdb_env::{Disk, Env, OpenOptions};
 use driftdb_types::{Stamp, TableSchema, TreeId, decode_row};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use crate::base::{self, Committed};
+use crate::base::{self, Committed, PageFile};
 use crate::history::Segment;
 use crate::store::HISTORY_DIR;
 use crate::{Checkpoint, SchemaSource, StoreError};
@@ -92,7 +92,7 @@ const UNREADABLE: &str = "it is damaged so badly that reading it failed";
 fn open_base(disk: &Arc<dyn Disk>, path: &Path, verify: bool) -> Result<(Database, Committed), StoreError> {
     let io = |error| StoreError::io("opening", path, error);
     let file = disk.open(path, OpenOptions::READ).map_err(io)?;
-    let overlay = Overlay::new(file).map_err(io)?;
+    let overlay = Overlay::new(Arc::new(PageFile::open(file, path)?)).map_err(io)?;
     let database = Database::builder()
         .set_check_integrity_on_open(verify)
         .create_with_backend(overlay)

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use driftdb::{Database, OpenOptions};
 use driftdb_env::Env;
 use driftdb_wire::{Auth, RunningServer, Server, ServerOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Authentication, Layer, Settings};
 use crate::credentials::{self, Password};
@@ -90,8 +90,13 @@ fn run(env: &Env, settings: &Settings, database: driftdb_sql::Database) -> Resul
     })?;
     let address = server.local_addr().unwrap_or(settings.listen);
     let running = server.start()?;
-    greet(settings, address, &password);
-    wait(running)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before anybody knows that the server is there: a signal that comes then must not kill it.
+        let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        greet(settings, address, &password);
+        wait(running, signals).await
+    })
 }
 
 fn show_generated(password: &Password) {
@@ -117,23 +122,18 @@ fn greet(settings: &Settings, address: SocketAddr, password: &Password) {
 
 /// Waits until a signal comes, then until the server is down. The first signal lets running statements finish for a
 /// while; a second one cancels them.
-fn wait(running: RunningServer) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let handle = running.handle();
-        let mut down = tokio::task::spawn_blocking(move || running.join());
-        let mut grace = SHUTDOWN_GRACE;
-        loop {
-            let name = tokio::select! {
-                ended = &mut down => return ended.context("the server's thread")?.map_err(Into::into),
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            };
-            tracing::info!(grace_s = grace.as_secs(), "{name}: shutting down");
-            handle.shutdown(grace);
-            grace = Duration::ZERO;
-        }
-    })
+async fn wait(running: RunningServer, (mut terminate, mut interrupt): (Signal, Signal)) -> Result<()> {
+    let handle = running.handle();
+    let mut down = tokio::task::spawn_blocking(move || running.join());
+    let mut grace = SHUTDOWN_GRACE;
+    loop {
+        let name = tokio::select! {
+            ended = &mut down => return ended.context("the server's thread")?.map_err(Into::into),
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(grace_s = grace.as_secs(), "{name}: shutting down");
+        handle.shutdown(grace);
+        grace = Duration::ZERO;
+    }
 }

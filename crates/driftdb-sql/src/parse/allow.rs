@@ -681,11 +681,17 @@ impl<'a> Walk<'a> {
         self.refuse_if(window_name.is_some(), "a window that extends another", at)?;
         self.exprs(partition_by)?;
         self.order_by(order_by)?;
-        if let Some(WindowFrame { units: _, start_bound, end_bound }) = window_frame {
+        if let Some(WindowFrame { units, start_bound, end_bound }) = window_frame {
             for bound in [Some(start_bound), end_bound.as_ref()].into_iter().flatten() {
                 match bound {
                     WindowFrameBound::CurrentRow => {}
                     WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => {
+                        let number = matches!(
+                            offset.as_deref(),
+                            None | Some(Expr::Value(ValueWithSpan { value: Value::Number(..), .. }))
+                        );
+                        let by_value = matches!(units, WindowFrameUnits::Range);
+                        self.refuse_if(by_value && !number, "RANGE with an offset that is not a number", at)?;
                         self.opt(offset.as_deref())?;
                     }
                 }

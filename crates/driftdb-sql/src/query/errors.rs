@@ -295,7 +295,24 @@ fn plan(message: &str) -> Error {
     {
         return not_supported(text);
     }
-    new(SqlState::SYNTAX_ERROR)
+    if let Some(name) = between(text, "The window ", " is not defined") {
+        return Error::new(SqlState::UNDEFINED_OBJECT, format!("window \"{name}\" does not exist"));
+    }
+    if lower.contains("distinct on expressions must match") {
+        return new(SqlState::INVALID_COLUMN_REFERENCE);
+    }
+    if let Some(columns) = between(text, "Source table contains ", " columns but only ") {
+        let names = between(text, "but only ", " names").unwrap_or_default();
+        return match (names.parse::<usize>(), columns.parse::<usize>()) {
+            (Ok(names), Ok(columns)) if names > columns => Error::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                format!("the table has {columns} columns available but {names} columns specified"),
+            ),
+            _ => Error::unsupported("an alias with fewer columns than the table has"),
+        };
+    }
+    // It parsed, and nothing of it is known to be wrong: then it is something that DataFusion does not do.
+    Error::unsupported("this query").detail(first_line(text))
 }
 
 /// PostgreSQL's name of an Arrow type in one of DataFusion's messages.

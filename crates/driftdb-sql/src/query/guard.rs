@@ -10,6 +10,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, LogicalPlan, Operator};
 use driftdb_types::Result;
 
@@ -40,7 +41,12 @@ pub(super) fn guarded_plan(ctx: &QueryContext, plan: LogicalPlan) -> Result<Logi
                 Ok(Transformed::yes(LogicalPlan::Join(join)))
             }
             LogicalPlan::Aggregate(aggregate) => {
-                LogicalPlan::Aggregate(aggregate).map_expressions(|expr| expr.transform_up(filtered_argument))
+                let aggregate = LogicalPlan::Aggregate(aggregate);
+                let names = NamePreserver::new_for_projection();
+                aggregate.map_expressions(|expr| {
+                    let name = names.save(&expr);
+                    Ok(expr.transform_up(filtered_argument)?.update_data(|expr| name.restore(expr)))
+                })
             }
             other => Ok(Transformed::no(other)),
         }

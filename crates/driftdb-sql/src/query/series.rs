@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, TimeZone, Value};
 
-use super::functions::{add_interval, add_interval_tz};
+use super::functions::{add_interval, add_interval_tz, builtin, is_not_done};
 use super::planner::{Planner, table_now};
 use super::provider::StoreTable;
 use super::resolve::resolve;
@@ -26,30 +26,17 @@ pub(super) fn table_function(planner: &Planner<'_>, name: &str, args: Vec<Expr>)
     match name {
         "generate_series" => Ok(Arc::new(Series::new(&args, planner.ctx.settings.time_zone())?)),
         "driftdb.history" => match args.as_slice() {
+            [Arg::Later(_)] => Err(Error::unsupported("driftdb.history of a parameter")),
             [Arg::Is(Value::Text(table))] => Ok(Arc::new(StoreTable::history(table_now(planner.ctx, table)?))),
             _ => Err(Error::new(SqlState::UNDEFINED_FUNCTION, "driftdb.history takes the name of a table")),
         },
         "driftdb.diff" | "driftdb.retention_plan" => Err(Error::unsupported(format!("{name}()"))),
-        other if NOT_DONE.contains(&other) => Err(Error::unsupported(format!("the function {other} in FROM"))),
-        other => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {other} does not exist in FROM"))),
+        other if is_not_done(other) || builtin(other).is_some() => {
+            Err(Error::unsupported(format!("the function {other} in FROM")))
+        }
+        other => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {other} does not exist"))),
     }
 }
-
-/// Functions of PostgreSQL's that give rows and are not done.
-const NOT_DONE: [&str; 12] = [
-    "unnest",
-    "json_each",
-    "jsonb_each",
-    "json_each_text",
-    "jsonb_each_text",
-    "json_array_elements",
-    "jsonb_array_elements",
-    "json_array_elements_text",
-    "jsonb_array_elements_text",
-    "jsonb_object_keys",
-    "regexp_matches",
-    "regexp_split_to_table",
-];
 
 /// What is known of an argument.
 #[derive(Debug)]

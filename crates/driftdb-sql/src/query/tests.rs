@@ -118,3 +118,13 @@ fn parameters_take_the_types_of_their_places() {
     assert_eq!(one(&mut f, "SELECT CASE WHEN $1 THEN 1 ELSE $2 END"), [DataType::Bool, DataType::Int4]);
     assert_eq!(f.prepared("SELECT $1 + $1::int", vec![Value::Int4(4)]), vec![vec![Value::Int4(8)]]);
 }
+
+/// The list of what is not done shrinks when something is.
+#[test]
+fn what_is_said_not_to_be_done_is_not() {
+    for name in include_str!("functions/not_done.txt").lines() {
+        assert!(super::functions::is_not_done(name));
+        assert!(super::functions::builtin(name).is_none(), "{name} is a function");
+        assert!(super::aggregates::aggregate(name).is_none(), "{name} is an aggregate");
+    }
+}

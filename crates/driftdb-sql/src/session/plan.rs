@@ -170,15 +170,18 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
             }
         },
         Kind::Insert(insert) => {
-            let plan = InsertPlan::new(exec, statement.source(), insert, &types)?;
+            let plan = InsertPlan::new(exec, statement.source(), insert, &types)
+                .map_err(|error| not_writable(exec, "INSERT", error))?;
             (plan.params(), plan.columns(), Plan::Insert(Box::new(plan)))
         }
         Kind::Update(update) => {
-            let plan = UpdatePlan::new(exec, statement.source(), update, &types)?;
+            let plan = UpdatePlan::new(exec, statement.source(), update, &types)
+                .map_err(|error| not_writable(exec, "UPDATE", error))?;
             (plan.params(), plan.columns(), Plan::Update(Box::new(plan)))
         }
         Kind::Delete(delete) => {
-            let plan = DeletePlan::new(exec, statement.source(), delete, &types)?;
+            let plan = DeletePlan::new(exec, statement.source(), delete, &types)
+                .map_err(|error| not_writable(exec, "DELETE", error))?;
             (plan.params(), plan.columns(), Plan::Delete(Box::new(plan)))
         }
         Kind::Explain(explain) => {
@@ -190,6 +193,12 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
         _ => return Ok(Planned::command(catalog)),
     };
     Ok(Planned { params, columns, plan, catalog })
+}
+
+/// Of a table that is there only in the past, that it is not there is not what keeps it from being written.
+fn not_writable(exec: &Exec<'_>, what: &str, error: Error) -> Error {
+    let missing = error.state == SqlState::UNDEFINED_TABLE;
+    exec.check_writable(what).err().filter(|_| missing).unwrap_or(error)
 }
 
 impl Session {

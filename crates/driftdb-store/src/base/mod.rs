@@ -1,7 +1,9 @@
 //! The base: one redb file with the current version of every row as of the checkpoint, and the manifest.
 //!
+//! redb's pages have checksums of ours that are compared whenever one is read ([`pages`]).
+//!
 //! Two tables. `rows`: tree (u32, big-endian) ++ key → stamp (seq u64, time i64, little-endian) ++ payload. `meta`: the
-//! format's version, the checkpoint, and the manifest, one entry a history segment. One durable redb commit changes all
+//! checkpoint and the manifest, one entry a history segment. One durable redb commit changes all
 //! of them together, and that is the only commit point of the layer: a flush or a compaction happened if and only if
 //! its redb commit did.
 //!
@@ -31,20 +33,19 @@ pub(crate) const FILE_NAME: &str = "base.redb";
 const NEW_FILE_NAME: &str = "base.redb.new";
 pub(crate) const ROWS: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("rows");
 pub(crate) const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
-const META_FORMAT: &str = "format";
 const META_CHECKPOINT: &str = "checkpoint";
 const META_NEXT_SEGMENT: &str = "next_segment";
 const META_SEGMENT_PREFIX: &str = "segment/";
-/// The version of the base's and the history's layout.
-pub(crate) const FORMAT: u32 = 1;
 
 mod backend;
 mod codec;
+mod pages;
 mod rows;
 
 use backend::{Backend, Gate};
 use codec::encode_value;
 pub(crate) use codec::{decode_key, decode_value, encode_key};
+pub(crate) use pages::PageFile;
 pub(crate) use rows::{BaseCursor, BaseItem, BaseRow, BaseRows};
 use rows::{RowsTable, decode_row};
 
@@ -173,7 +174,8 @@ impl Base {
             .disk
             .open(&self.path, OpenOptions::CREATE)
             .map_err(|error| StoreError::io("opening", &self.path, error))?;
-        let gate = Arc::new(Gate::new(file, self.path.clone(), Arc::clone(&self.sync_failure)));
+        let pages = PageFile::create(file, &self.path)?;
+        let gate = Arc::new(Gate::new(Arc::new(pages), self.path.clone(), Arc::clone(&self.sync_failure)));
         let database = Database::builder()
             .set_cache_size(self.cache_bytes)
             .create_with_backend(Backend(Arc::clone(&gate)))
@@ -181,26 +183,17 @@ impl Base {
         Ok(Opened { database, gate, generation: self.generations.fetch_add(1, Ordering::AcqRel) })
     }
 
-    /// Makes the tables of a new file; checks the format of an old one.
+    /// Makes the tables, where they are not there yet.
     fn initialise(&self, database: &Database) -> Result<()> {
         let mut write = database.begin_write().map_err(|error| self.error(error))?;
         write.set_quick_repair(true);
-        let found = {
-            let mut meta = write.open_table(META).map_err(|error| self.error(error))?;
-            let found = meta.get(META_FORMAT).map_err(|error| self.error(error))?.map(|value| value.value().to_vec());
-            if found.is_none() {
-                write.open_table(ROWS).map_err(|error| self.error(error))?;
-                meta.insert(META_FORMAT, FORMAT.to_le_bytes().as_slice()).map_err(|error| self.error(error))?;
-            }
-            found
-        };
-        let Some(found) = found else { return write.commit().map_err(|error| self.error(error)) };
-        write.abort().map_err(|error| self.error(error))?;
-        let found = <[u8; 4]>::try_from(found.as_slice()).map_or(0, u32::from_le_bytes);
-        if found != FORMAT {
-            return Err(StoreError::Format { path: self.path.clone(), found, known: FORMAT });
+        let has_tables = write.list_tables().map_err(|error| self.error(error))?.next().is_some();
+        if has_tables {
+            return write.abort().map_err(|error| self.error(error));
         }
-        Ok(())
+        write.open_table(ROWS).map_err(|error| self.error(error))?;
+        write.open_table(META).map_err(|error| self.error(error))?;
+        write.commit().map_err(|error| self.error(error))
     }
 
     /// Reads what the last commit left.

@@ -72,10 +72,6 @@ impl Read for ChunkRead {
 }
 
 /// A segment whose footer has been read.
-///
-/// Readers do not compare the checksum of the whole file ([`super::Segment::verify`], which compaction and the doctor call):
-/// a point read of one page would have to wait for up to `segment_bytes_max`. A gibibyte takes 0.12 s when it is in the
-/// system's memory, and as long as the disk takes to read it when it is not.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     path: std::path::PathBuf,

@@ -9,10 +9,10 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use driftdb_types::{DataType, Error, SqlState};
 
 use super::super::errors::into_datafusion;
-use super::super::functions::{ArgType, implicit_cost, param_arrow};
+use super::super::functions::{ArgType, Call, Callee, builtin, implicit_cost, param_arrow};
 use super::super::rewrite::OPERATOR_PREFIX;
 use super::super::types::arrow_type;
-use super::{Resolver, common_of, fail, known_field};
+use super::{Resolver, common_of, fail, known, known_field};
 
 impl Resolver<'_> {
     pub(super) fn comparison(
@@ -22,6 +22,9 @@ impl Resolver<'_> {
         right: Expr,
         schema: &DFSchema,
     ) -> DfResult<(Expr, Expr)> {
+        let (left_arg, right_arg) = (self.arg(&left, schema)?, self.arg(&right, schema)?);
+        let left = self.without_blanks(left, &left_arg, &right_arg)?;
+        let right = self.without_blanks(right, &right_arg, &left_arg)?;
         let (left_arg, right_arg) = (self.arg(&left, schema)?, self.arg(&right, schema)?);
         let Some(target) = comparable(&left_arg, &right_arg) else {
             let shown =
@@ -41,7 +44,6 @@ impl Resolver<'_> {
                 ),
             );
         };
-        let (left, right) = (without_blanks(left, &right_arg), without_blanks(right, &left_arg));
         let Compared::As(target) = target else { return self.keys(left, right, schema) };
         // A constant beside a numeric of fixed scale has a fixed scale too, so that it can narrow the keys to look at.
         let beside = |arg: &ArgType, other: &ArgType| match other {
@@ -59,7 +61,9 @@ impl Resolver<'_> {
     pub(super) fn in_list(&mut self, in_list: InList, schema: &DFSchema) -> DfResult<Expr> {
         let InList { expr, list, negated } = in_list;
         // Each item is compared with `=`: where all agree on a type they are converted to it, else one by one.
-        if list.iter().any(|item| !matches!(item, Expr::Literal(..) | Expr::Placeholder(_))) {
+        let first = self.arg(&expr, schema)?;
+        let blanks = matches!(first.data_type(), Some(DataType::Char(_)));
+        if blanks || list.iter().any(|item| !matches!(item, Expr::Literal(..) | Expr::Placeholder(_))) {
             // DataFusion's list wants constants; it answers wrongly where an item is a CASE, for one.
             let equal = |item| {
                 let (left, right) = self.comparison((*expr).clone(), Operator::Eq, item, schema)?;
@@ -69,7 +73,6 @@ impl Resolver<'_> {
             let any = any.unwrap_or_else(|| Expr::Literal(ScalarValue::Boolean(Some(false)), None));
             return Ok(if negated { Expr::Not(Box::new(any)) } else { any });
         }
-        let first = self.arg(&expr, schema)?;
         let args = list.iter().map(|item| self.arg(item, schema)).collect::<DfResult<Vec<_>>>()?;
         let all: Vec<ArgType> = std::iter::once(first.clone()).chain(args.iter().cloned()).collect();
         for arg in &args {
@@ -95,6 +98,25 @@ impl Resolver<'_> {
         let InSubquery { expr, subquery, negated } = in_subquery;
         let (expr, subquery) = self.with_subquery(*expr, subquery, Operator::Eq, schema)?;
         Ok(Expr::InSubquery(InSubquery { expr: Box::new(expr), subquery, negated }))
+    }
+
+    /// A literal or parameter that is compared with a `char(n)` loses its trailing blanks, as the stored values did.
+    fn without_blanks(&mut self, expr: Expr, own: &ArgType, other: &ArgType) -> DfResult<Expr> {
+        if !matches!(other.data_type(), Some(DataType::Char(_))) {
+            return Ok(expr);
+        }
+        match expr {
+            Expr::Literal(ScalarValue::Utf8(Some(text)), None) => {
+                Ok(Expr::Literal(ScalarValue::Utf8(Some(text.trim_end_matches(' ').to_owned())), None))
+            }
+            Expr::Placeholder(_) if own.data_type().is_none_or(|data_type| data_type == DataType::Text) => {
+                let text = self.convert(expr, own, DataType::Text)?;
+                let rtrim = builtin("rtrim").ok_or_else(|| into_datafusion(Error::internal("rtrim is not there")))?;
+                let arg = known(DataType::Text, ArrowType::Utf8);
+                Call::settled(Callee::Builtin(rtrim), self.facts, &[arg], vec![text]).map_err(into_datafusion)
+            }
+            other => Ok(other),
+        }
     }
 
     /// A comparison with the values of a subquery.
@@ -195,16 +217,6 @@ fn subquery_of(part: &Expr) -> Option<&Subquery> {
 
 fn refuse<T>(place: &str) -> DfResult<T> {
     fail(Error::unsupported(format!("a comparison with the rows of a subquery {place}")).hint("Use EXISTS."))
-}
-
-/// A literal compared with a `char(n)` loses its trailing blanks, as the stored values did.
-fn without_blanks(expr: Expr, other: &ArgType) -> Expr {
-    match (&expr, other.data_type()) {
-        (Expr::Literal(ScalarValue::Utf8(Some(text)), None), Some(DataType::Char(_))) => {
-            Expr::Literal(ScalarValue::Utf8(Some(text.trim_end_matches(' ').to_owned())), None)
-        }
-        _ => expr,
-    }
 }
 
 /// The Arrow type in which values are compared with each other: of numerics of fixed scales the one with the most digits

@@ -1,14 +1,24 @@
 //! Aggregates and windows.
 
-use datafusion::common::{DFSchema, Result as DfResult};
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
-use datafusion::logical_expr::{Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
+use datafusion::logical_expr::{
+    Aggregate, Expr, LogicalPlan, Projection, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
 use driftdb_types::{DataType, Error};
 
 use super::super::aggregates::SINGLE;
 use super::super::functions::{ArgType, no_match};
 use super::super::keyed::has_key;
 use super::{Resolver, fail};
+
+/// The aggregate that tells which columns of a set are there.
+const GROUPING: &str = "grouping";
 
 impl Resolver<'_> {
     pub(super) fn aggregate(&mut self, mut aggregate: AggregateFunction, schema: &DFSchema) -> DfResult<Expr> {
@@ -40,6 +50,42 @@ impl Resolver<'_> {
         Ok(Expr::WindowFunction(Box::new(window)))
     }
 
+    /// Grouping sets over columns only: what they compute is computed below them, under the name that what is above knows it
+    /// by. Elsewhere an alias keeps such a name, and a set has no place for one.
+    pub(super) fn set_columns(&mut self, aggregate: Aggregate) -> DfResult<Aggregate> {
+        let [Expr::GroupingSet(_)] = aggregate.group_expr.as_slice() else { return Ok(aggregate) };
+        let mut computed: Vec<Expr> = grouping_set_to_exprlist(&aggregate.group_expr)?.into_iter().cloned().collect();
+        computed.retain(|expr| !matches!(expr, Expr::Column(_)));
+        if computed.is_empty() {
+            return Ok(aggregate);
+        }
+        let Aggregate { input, group_expr, aggr_expr, .. } = aggregate;
+        let columns = input.schema().columns().into_iter().map(Expr::Column);
+        let named = computed.iter().map(|expr| expr.clone().alias(expr.schema_name().to_string()));
+        let projection = Projection::try_new(columns.chain(named).collect(), input)?;
+        let input = self.node(LogicalPlan::Projection(projection))?;
+        let to_column = |expr: Expr| {
+            Ok(match computed.contains(&expr) {
+                true => {
+                    let column = Expr::Column(Column::from_name(expr.schema_name().to_string()));
+                    Transformed::new(column, true, TreeNodeRecursion::Jump)
+                }
+                false => Transformed::no(expr),
+            })
+        };
+        let sets = group_expr.into_iter().map(|expr| Ok(expr.transform_down(to_column)?.data));
+        let names = NamePreserver::new_for_projection();
+        let asked = aggr_expr.into_iter().map(|expr| {
+            let name = names.save(&expr);
+            let grouping = |part: Expr| match &part {
+                Expr::AggregateFunction(aggregate) if aggregate.func.name() == GROUPING => part.map_children(to_column),
+                _ => Ok(Transformed::no(part)),
+            };
+            Ok(name.restore(expr.transform_down(grouping)?.data))
+        });
+        Aggregate::try_new(Arc::new(input), sets.collect::<DfResult<_>>()?, asked.collect::<DfResult<_>>()?)
+    }
+
     /// The arguments of an aggregate, refused where PostgreSQL has no such aggregate for their type.
     fn aggregated(&mut self, name: &str, args: Vec<Expr>, schema: &DFSchema) -> DfResult<Vec<Expr>> {
         let types = args.iter().map(|arg| self.arg(arg, schema)).collect::<DfResult<Vec<_>>>()?;
@@ -51,7 +97,7 @@ impl Resolver<'_> {
             ("string_agg", Some(t)) => !t.is_text(),
             ("bool_and" | "bool_or", Some(t)) => t != DataType::Bool,
             ("bit_and" | "bit_or" | "bit_xor", Some(t)) => !t.is_integer(),
-            ("count" | "grouping" | "first_value" | SINGLE, _) | (_, None) => false,
+            ("count" | GROUPING | "first_value" | SINGLE, _) | (_, None) => false,
             (_, Some(t)) => !t.is_number(),
         };
         if wrong {
@@ -64,7 +110,7 @@ impl Resolver<'_> {
         for (arg, from) in args.into_iter().zip(&types) {
             // A literal or parameter without a type is text in the aggregates that take any.
             let text = *from == ArgType::Unknown && matches!(arg, Expr::Placeholder(_));
-            let keeps = matches!(name, "count" | "sum" | "avg" | "min" | "max" | "grouping" | "first_value" | SINGLE);
+            let keeps = matches!(name, "count" | "sum" | "avg" | "min" | "max" | GROUPING | "first_value" | SINGLE);
             out.push(match (text, has_key(from) && !keeps) {
                 (true, _) => self.convert(arg, from, DataType::Text)?,
                 // The others are DataFusion's own, which knows no numerics with a scale of their own.

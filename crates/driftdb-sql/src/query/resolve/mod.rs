@@ -48,6 +48,10 @@ fn fail<T>(error: Error) -> DfResult<T> {
 
 impl Resolver<'_> {
     fn node(&mut self, node: LogicalPlan) -> DfResult<LogicalPlan> {
+        let node = match node {
+            LogicalPlan::Aggregate(aggregate) => LogicalPlan::Aggregate(self.set_columns(aggregate)?),
+            other => other,
+        };
         let schema = merge_schema(&node.inputs());
         let names = NamePreserver::new(&node);
         check_subqueries(&node)?;

@@ -9,6 +9,7 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 use super::literals::number;
 use super::{cast, operation, string};
 use crate::parse::name_of;
+use crate::query::functions::is_not_done;
 
 /// What `current_schemas(true)` gives.
 pub(super) const SEARCH_PATH: [&str; 2] = ["pg_catalog", "public"];
@@ -43,33 +44,6 @@ fn search_path_position(args: &FunctionArguments) -> Option<Expr> {
     })
 }
 
-/// Functions of PostgreSQL that are known not to be done, so that they are not said not to exist.
-const NOT_DONE: [&str; 23] = [
-    "array_agg",
-    "json_agg",
-    "jsonb_agg",
-    "json_object_agg",
-    "jsonb_object_agg",
-    "xmlagg",
-    "percentile_cont",
-    "percentile_disc",
-    "mode",
-    "row_to_json",
-    "jsonb_set",
-    "jsonb_extract_path",
-    "array_length",
-    "array_upper",
-    "array_to_string",
-    "string_to_array",
-    "regexp_match",
-    "regexp_split_to_array",
-    "cardinality",
-    "nextval",
-    "currval",
-    "setval",
-    "lastval",
-];
-
 /// The name that a function is looked up by: without `pg_catalog.`, with `driftdb.`; `None` for one of too many parts.
 pub(in crate::query::rewrite) fn function_name(name: &ObjectName) -> Result<Option<String>> {
     Ok(Some(match name.0.as_slice() {
@@ -93,11 +67,15 @@ pub(super) fn function_call(function: &mut Function, placeholders: usize) -> Res
             Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {} does not exist", function.name))
         })?,
     };
-    if matches!(name.as_str(), "generate_series" | "unnest" | "regexp_matches" | "regexp_split_to_table" | "json_each")
+    if name == "array_position"
+        && let Some(position) = search_path_position(&function.args)
     {
-        return Err(Error::unsupported(format!("{name} outside of FROM")));
+        return Ok(Some(position));
     }
-    if NOT_DONE.contains(&name.as_str()) {
+    if name == "generate_series" {
+        return Err(Error::unsupported("generate_series outside of FROM"));
+    }
+    if is_not_done(&name) {
         return Err(Error::unsupported(format!("the function {name}")));
     }
     let no_args = match &function.args {
@@ -131,11 +109,6 @@ pub(super) fn function_call(function: &mut Function, placeholders: usize) -> Res
             }
         };
         return Ok(Some(replacement));
-    }
-    if name == "array_position"
-        && let Some(position) = search_path_position(&function.args)
-    {
-        return Ok(Some(position));
     }
     if matches!(name.as_str(), "current_timestamp" | "localtimestamp" | "localtime" | "current_time") {
         return Err(Error::unsupported(format!("{name} with a precision")));

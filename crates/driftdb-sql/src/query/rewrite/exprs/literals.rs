@@ -9,18 +9,23 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 use super::{call, cast, string, take, take_box};
 use crate::parse::{data_type, name_of};
 
-/// An integer literal is an int4 if it fits, else an int8, else a numeric; DataFusion makes each an int8. The kind of
-/// cast, which no user can write, marks it so that it can be taken off where a plain number is wanted.
+/// An integer literal of type int4. The kind of cast, which no user can write, marks it so that it can be taken off where
+/// a plain number is wanted.
+pub(super) fn int4(plain: Expr) -> Expr {
+    Expr::Cast {
+        kind: CastKind::SafeCast,
+        expr: Box::new(plain),
+        data_type: AstType::Int(None),
+        array: false,
+        format: None,
+    }
+}
+
+/// An integer literal is an int4 if it fits, else an int8, else a numeric; DataFusion makes each an int8.
 pub(super) fn number(digits: &str) -> Expr {
     let plain = Expr::value(AstValue::Number(digits.to_owned(), false));
     if digits.parse::<i32>().is_ok() {
-        return Expr::Cast {
-            kind: CastKind::SafeCast,
-            expr: Box::new(plain),
-            data_type: AstType::Int(None),
-            array: false,
-            format: None,
-        };
+        return int4(plain);
     }
     let whole = digits.bytes().all(|byte| byte.is_ascii_digit());
     if whole && digits.parse::<i64>().is_err() {

@@ -13,7 +13,7 @@ use driftdb_types::{DataType, Error, Result, SqlState};
 pub(super) use self::calls::function_name;
 use self::calls::{SEARCH_PATH, function_call, is_search_path};
 pub(super) use self::literals::show_relations;
-use self::literals::{interval_literal, literal, number, typed};
+use self::literals::{int4, interval_literal, literal, number, typed};
 use crate::parse::name_of;
 use crate::query::functions::extract_scale;
 use crate::query::types::type_code;
@@ -198,17 +198,20 @@ fn simple_case(operand: &Expr, conditions: &mut [CaseWhen]) {
     }
 }
 
+/// The digits of the least int8.
+const INT8_MIN: &str = "9223372036854775808";
+
 fn unary(op: UnaryOperator, inner: &mut Box<Expr>) -> Result<Option<Expr>> {
     Ok(match op {
         UnaryOperator::Plus => Some(take_box(inner)),
         UnaryOperator::Minus => Some(match take_box(inner) {
-            Expr::Cast { kind: CastKind::SafeCast, expr, data_type, .. } => Expr::Cast {
-                kind: CastKind::SafeCast,
-                expr: Box::new(Expr::UnaryOp { op, expr }),
-                data_type,
-                array: false,
-                format: None,
-            },
+            Expr::Cast { kind: CastKind::SafeCast, expr, .. } => int4(Expr::UnaryOp { op, expr }),
+            // The least integers fit their types only with their sign.
+            plain if plain == number("2147483648") => int4(Expr::UnaryOp { op, expr: Box::new(plain) }),
+            plain if plain == number(INT8_MIN) => {
+                let digits = Expr::value(AstValue::Number(INT8_MIN.to_owned(), false));
+                Expr::UnaryOp { op, expr: Box::new(digits) }
+            }
             plain @ Expr::Value(ValueWithSpan { value: AstValue::Number(..), .. }) => {
                 Expr::UnaryOp { op, expr: Box::new(plain) }
             }
