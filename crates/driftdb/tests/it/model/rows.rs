@@ -432,9 +432,8 @@ impl Case {
             if action.is_some() && own {
                 return Err(SqlState::CARDINALITY_VIOLATION);
             }
-            // Nothing is done about a row that the session cannot see, or would have to change behind its own back.
-            let invisible = !self.seen(who)[&work.uid].rows.contains_key(&other);
-            if !own && self.is_overtaken(who, work.uid, &other, &work.overlay) && (action.is_some() || invisible) {
+            // Nothing is done about a row that is not as the session sees it, not even nothing (as in PostgreSQL).
+            if !own && self.is_overtaken(who, work.uid, &other, &work.overlay) {
                 return Err(SqlState::SERIALIZATION_FAILURE);
             }
             let Some(sets) = action else { continue };
