@@ -60,9 +60,9 @@ impl Resolver<'_> {
 
     pub(super) fn in_list(&mut self, in_list: InList, schema: &DFSchema) -> DfResult<Expr> {
         let InList { expr, list, negated } = in_list;
-        // Each item is compared with `=`: where all agree on a type they are converted to it, else one by one.
         let first = self.arg(&expr, schema)?;
         let blanks = matches!(first.data_type(), Some(DataType::Char(_)));
+        // Each item is compared with `=`: where all agree on a type they are converted to it, else one by one.
         if blanks || list.iter().any(|item| !matches!(item, Expr::Literal(..) | Expr::Placeholder(_))) {
             // DataFusion's list wants constants; it answers wrongly where an item is a CASE, for one.
             let equal = |item| {
