@@ -87,6 +87,24 @@ impl Catalog {
         }
     }
 
+    /// What a tree is, for messages.
+    pub(crate) fn describe(&self, tree: TreeId) -> String {
+        if tree == TreeId::CATALOG {
+            return "the catalog".to_owned();
+        }
+        if tree == TreeId::COMMITS {
+            return "the list of commits".to_owned();
+        }
+        if let Some(table) = self.table_by_id(tree) {
+            return format!("relation \"{}\"", table.name);
+        }
+        let mut indexes = self.tables().flat_map(|table| &table.indexes);
+        match indexes.find(|index| index.id == tree) {
+            Some(index) => format!("index \"{}\"", index.name),
+            None => format!("object {tree}"),
+        }
+    }
+
     /// Whether the name is taken.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.names.contains_key(name)

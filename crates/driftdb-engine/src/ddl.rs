@@ -277,7 +277,7 @@ impl Transaction {
 
     /// The rows as they are under an exclusive lock: the newest committed ones and the transaction's own.
     fn newest_reader(&self) -> TxnReader {
-        TxnReader::new(self.engine.view(), self.writes.clone())
+        TxnReader::new(self.engine.view(), self.writes.clone(), None)
     }
 
     /// A new index holds the newest rows, so a REPEATABLE READ snapshot must show the same ones: 40001 if it does not.

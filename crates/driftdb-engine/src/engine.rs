@@ -20,12 +20,16 @@ use crate::error::{io_error, shutting_down};
 use crate::locks::LockTable;
 use crate::options::EngineOptions;
 use crate::pipeline::{Pipeline, PipelineParts};
+use crate::reads::ReadTracker;
+use crate::recent::RecentWrites;
 use crate::record::CommitRecord;
 use crate::recovery::{Recovery, replay};
 use crate::transaction::{Transaction, TxnOptions};
 
 /// The file whose lock says that a process has the directory.
 const LOCK_FILE: &str = "LOCK";
+/// The part of the transactions' memory in which recent writes are kept for those who may have read them.
+const RECENT_SHARE: usize = 8;
 /// Where the commit log is, in the data directory.
 pub const LOG_DIR: &str = "log";
 
@@ -103,6 +107,8 @@ impl Engine {
         let view = store.view();
         let catalogs = Arc::new(Catalogs::load(known, &view)?);
         let counters = Arc::new(Counters::new(commits::last_floors(&view)?));
+        let budget = Budget::new(options.transaction_bytes_max);
+        let recent_max = options.transaction_bytes_max / RECENT_SHARE;
         let pipeline = Arc::new(Pipeline::new(PipelineParts {
             env: env.clone(),
             store: store.clone(),
@@ -110,6 +116,7 @@ impl Engine {
             counters: Arc::clone(&counters),
             log,
             last: view.stamp(),
+            recent: RecentWrites::new(view.stamp().seq, recent_max, &budget),
             queue_max: options.commit_queue_max,
             clock_skew_max: options.clock_skew_max,
             room_timeout: options.room_timeout,
@@ -122,7 +129,7 @@ impl Engine {
         };
         let inner = Inner {
             locks: Arc::new(LockTable::new(Arc::clone(&env.clock))),
-            budget: Budget::new(options.transaction_bytes_max),
+            budget,
             options,
             store,
             catalogs,
@@ -178,6 +185,17 @@ impl Engine {
                 return (view, catalog);
             }
         }
+    }
+
+    /// [`Engine::snapshot`], with what is to be told of its reads; what is committed after it is kept for them.
+    pub(crate) fn tracked_snapshot(&self) -> ((Arc<StoreView>, Arc<Catalog>), Arc<ReadTracker>) {
+        let recent = self.inner.pipeline.recent();
+        let (seq, snapshot) = recent.enter(|| {
+            let snapshot = self.snapshot();
+            (snapshot.0.stamp().seq, snapshot)
+        });
+        let charge = self.inner.budget.take_anyway(0);
+        (snapshot, Arc::new(ReadTracker::new(Arc::clone(recent), seq, charge)))
     }
 
     /// The newest catalog.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Transaction   snapshot · write set · locks        transaction.rs, rows.rs, ddl.rs, reader.rs, locks.rs, budget.rs
+//!                 reads of SERIALIZABLE               reads.rs, recent.rs
 //!        │ commit
 //!   Pipeline      one order of commits                pipeline.rs, times.rs, record.rs, counters.rs
 //!        │
@@ -27,6 +28,8 @@ mod locks;
 mod options;
 mod pipeline;
 mod reader;
+mod reads;
+mod recent;
 mod record;
 mod recovery;
 mod rows;

@@ -1,7 +1,7 @@
 //! The commit pipeline: the one place where commits get their order.
 //!
 //! ```text
-//!   sessions ──► queue ──► stamp ─ log.append (one fdatasync a group) ─ store.apply ─ publish ─► locks go, answers
+//!   sessions ──► queue ──► validate ─ stamp ─ log.append (one fdatasync a group) ─ store.apply ─ publish ─► locks go, answers
 //! ```
 //!
 //! Whoever writes owns the [`Writer`]. A session that finds nobody at it writes its own commit on its own thread: the
@@ -17,6 +17,10 @@
 //!
 //! *Order within a group*: everything is durable before anything is visible; catalog and view are set together; locks
 //! are released after that, so who gets one finds the commit it waited for; answers come last.
+//!
+//! *Validation.* What a SERIALIZABLE transaction read must be true still at the place its commit takes: its reads are held
+//! against the keys of all commits after its snapshot, those before it in its own group included. The session does so up to
+//! the last commit before it enters the queue; the few that come between are left for here.
 //!
 //! *Failures.* An error that leaves the log usable (no space) fails the group, and its stamps are given again. After
 //! any other the state of the disk is unknown, and the engine is read-only from then on.
@@ -38,6 +42,8 @@ use crate::catalog::{Catalog, CatalogChange, Catalogs};
 use crate::commits::commit_key;
 use crate::counters::Counters;
 use crate::error::{log_error, shutting_down};
+use crate::reads::ReadTracker;
+use crate::recent::{RecentCommit, RecentWrites, Written};
 use crate::record::RecordBuffer;
 use crate::times::Times;
 use crate::transaction::HeldLocks;
@@ -47,11 +53,45 @@ pub(crate) struct CommitRequest {
     /// Encoded but for its stamp.
     pub(crate) record: RecordBuffer,
     pub(crate) writes: Vec<Write>,
+    /// Their keys.
+    pub(crate) written: Arc<Written>,
+    /// What has to be true still.
+    pub(crate) reads: Option<UncheckedReads>,
     pub(crate) catalog: Vec<CatalogChange>,
     /// Released when the commit is visible, or has failed.
     pub(crate) locks: HeldLocks,
     /// For record and writes, given back at the same time.
     pub(crate) charge: Charge,
+}
+
+/// The reads of a transaction, which are true as of a commit and are to be found true as of later ones.
+#[derive(Debug)]
+pub(crate) struct UncheckedReads {
+    reads: Arc<ReadTracker>,
+    true_at: CommitSeq,
+}
+
+impl UncheckedReads {
+    pub(crate) fn new(reads: Arc<ReadTracker>) -> UncheckedReads {
+        reads.settle();
+        UncheckedReads { true_at: reads.snapshot(), reads }
+    }
+
+    fn check(&mut self, seq: CommitSeq, written: &Written) -> Result<(), Outdated> {
+        match self.reads.outdated_by(seq, written) {
+            Some(tree) => Err(Outdated { seq, tree }),
+            None => {
+                self.true_at = seq;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A commit changed what a transaction had read of a tree.
+struct Outdated {
+    seq: CommitSeq,
+    tree: TreeId,
 }
 
 /// What the owner of the pipeline works with.
@@ -172,6 +212,7 @@ pub(crate) struct Pipeline {
     /// Locked by the owner; and by the engine's close, which trims the log when nobody is the owner any more.
     writer: Mutex<Writer>,
     times: Times,
+    recent: Arc<RecentWrites>,
     read_only: ArcSwapOption<Error>,
 }
 
@@ -183,6 +224,7 @@ pub(crate) struct PipelineParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) log: Log,
     pub(crate) last: Stamp,
+    pub(crate) recent: RecentWrites,
     pub(crate) queue_max: usize,
     pub(crate) clock_skew_max: Duration,
     pub(crate) room_timeout: Duration,
@@ -211,13 +253,18 @@ impl Pipeline {
             idle: Condvar::new(),
             writer: Mutex::new(Writer { log: parts.log, last: parts.last, skewed: false, append_time: Duration::ZERO }),
             times: Times::new(),
+            recent: Arc::new(parts.recent),
             read_only: ArcSwapOption::empty(),
         }
     }
 
     /// Writes a commit and waits until it is durable and visible.
-    pub(crate) fn commit(&self, request: CommitRequest) -> Result<Stamp> {
+    pub(crate) fn commit(&self, mut request: CommitRequest) -> Result<Stamp> {
         self.check_writable()?;
+        // As far as it can be done here it need not be done where all have to wait for it.
+        if let Some(reads) = &mut request.reads {
+            self.check_recent(reads)?;
+        }
         let answer = Arc::new(Answer::default());
         let mut queue = self.queue.lock();
         while queue.waiting.len() >= self.queue_max && !queue.closed {
@@ -249,6 +296,11 @@ impl Pipeline {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
+    }
+
+    /// What was committed of late.
+    pub(crate) fn recent(&self) -> &Arc<RecentWrites> {
+        &self.recent
     }
 
     /// Where those who ask about a time meet the commits that are on their way.
@@ -387,7 +439,10 @@ impl Pipeline {
     /// Commits a group: all of it, or none.
     fn write_group(&self, group: &mut Vec<(CommitRequest, Arc<Answer>)>) {
         // Those who wait are answered whatever happens, also where the code is wrong.
-        let result = panic::catch_unwind(AssertUnwindSafe(|| self.try_write_group(group)))
+        let result = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.reject_outdated(group);
+            if group.is_empty() { Ok(Vec::new()) } else { self.try_write_group(group) }
+        }))
             .unwrap_or_else(|_| Err(self.write_panicked()));
         match result {
             Ok(stamps) => {
@@ -408,6 +463,70 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    /// Answers those whose reads are no longer true where their turn has come; the others stay in the group.
+    fn reject_outdated(&self, group: &mut Vec<(CommitRequest, Arc<Answer>)>) {
+        if group.iter().all(|(request, _)| request.reads.is_none()) {
+            return;
+        }
+        let verdicts = self.check_group(group);
+        let mut kept = Vec::with_capacity(group.len());
+        for ((request, answer), verdict) in group.drain(..).zip(verdicts) {
+            match verdict {
+                Ok(()) => kept.push((request, answer)),
+                Err(error) => {
+                    drop((request.locks, request.charge));
+                    answer.give(Err(error));
+                }
+            }
+        }
+        *group = kept;
+    }
+
+    /// Holds the reads of each against all that comes before it: what is recorded, and those of the group that pass.
+    fn check_group(&self, group: &mut [(CommitRequest, Arc<Answer>)]) -> Vec<Result<()>> {
+        let mut next = self.writer.lock().last.seq.next();
+        let mut passed: Vec<RecentCommit> = Vec::new();
+        let mut verdicts = Vec::with_capacity(group.len());
+        for (request, _) in group {
+            let verdict = match &mut request.reads {
+                None => Ok(()),
+                Some(reads) => self.check_recent(reads).and_then(|()| self.check_against(reads, &passed)),
+            };
+            if verdict.is_ok() {
+                passed.push((next, Arc::clone(&request.written)));
+                next = next.next();
+            }
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    /// 40001 unless the reads are true at the last commit that is recorded.
+    fn check_recent(&self, reads: &mut UncheckedReads) -> Result<()> {
+        loop {
+            let commits = self.recent.after(reads.true_at)?;
+            if commits.is_empty() {
+                return Ok(());
+            }
+            self.check_against(reads, &commits)?;
+        }
+    }
+
+    fn check_against(&self, reads: &mut UncheckedReads, commits: &[RecentCommit]) -> Result<()> {
+        let mut each = commits.iter();
+        each.try_for_each(|(seq, written)| reads.check(*seq, written)).map_err(|outdated| self.outdated(&outdated))
+    }
+
+    fn outdated(&self, Outdated { seq, tree }: &Outdated) -> Error {
+        let what = self.catalogs.newest().describe(*tree);
+        Error::new(
+            SqlState::SERIALIZATION_FAILURE,
+            "could not serialize access due to read/write dependencies among transactions",
+        )
+        .detail(format!("Commit {seq} changed what this transaction had read of {what}."))
+        .hint("The transaction might succeed if retried.")
     }
 
     fn try_write_group(&self, group: &mut [(CommitRequest, Arc<Answer>)]) -> Result<Vec<Stamp>> {
@@ -462,6 +581,7 @@ impl Pipeline {
                 catalog = Some(after);
                 changed.push(stamp.seq);
             }
+            self.recent.record(stamp.seq, &request.written);
             batches.push(CommitBatch { stamp: *stamp, end_lsn: *end, writes: &request.writes });
         }
         self.store.commit(&batches, || {
@@ -469,6 +589,9 @@ impl Pipeline {
                 self.catalogs.publish(Arc::new(catalog), &changed);
             }
         });
+        if let Some(last) = stamps.last() {
+            self.recent.visible(last.seq);
+        }
     }
 
     /// Says so, once, when the wall clock is far behind the last commit.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use driftdb_store::{ReadPoint, Scan, StoreView, Version};
 use driftdb_types::{KeyRange, Result, Stamp, TreeId};
 
+use crate::reads::{ReadTracker, ScanTrack};
 use crate::write_set::{Change, TreeChanges, WriteSet};
 
 /// How many of the transaction's own changes a scan takes out at a time.
@@ -33,11 +34,13 @@ pub struct RowVersion {
 pub struct TxnReader {
     view: Arc<StoreView>,
     writes: WriteSet,
+    /// Where it is told what is read.
+    reads: Option<Arc<ReadTracker>>,
 }
 
 impl TxnReader {
-    pub(crate) fn new(view: Arc<StoreView>, writes: WriteSet) -> TxnReader {
-        TxnReader { view, writes }
+    pub(crate) fn new(view: Arc<StoreView>, writes: WriteSet, reads: Option<Arc<ReadTracker>>) -> TxnReader {
+        TxnReader { view, writes, reads }
     }
 
     /// The snapshot below the own changes.
@@ -52,14 +55,20 @@ impl TxnReader {
 
     /// The entry of this key.
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<RowVersion>> {
-        get(&self.view, &self.writes, tree, key)
+        get(&self.view, &self.writes, self.reads.as_ref(), tree, key)
+    }
+
+    /// Counts a range as read that was, or will be, read from the view below: versions, definitions, commits.
+    pub fn note_range(&self, tree: TreeId, range: &KeyRange) -> Result<()> {
+        self.reads.as_ref().map_or(Ok(()), |reads| reads.range(tree, range))
     }
 
     /// The entries of a range, in key order, or against it.
     pub fn scan(&self, tree: TreeId, range: &KeyRange, reverse: bool) -> Result<TxnScan> {
         let committed = self.view.scan(tree, range, ReadPoint::Latest, reverse)?;
         let own = self.writes.tree(tree).map(|changes| OwnChanges::new(changes.clone(), range, reverse));
-        Ok(TxnScan { committed, next_committed: None, own, reverse })
+        let track = self.reads.as_ref().map(|reads| reads.scan(tree, range, reverse)).transpose()?;
+        Ok(TxnScan { committed, next_committed: None, own, reverse, track })
     }
 }
 
@@ -69,10 +78,19 @@ impl std::fmt::Debug for TxnReader {
     }
 }
 
-pub(crate) fn get(view: &StoreView, writes: &WriteSet, tree: TreeId, key: &[u8]) -> Result<Option<RowVersion>> {
+pub(crate) fn get(
+    view: &StoreView,
+    writes: &WriteSet,
+    reads: Option<&Arc<ReadTracker>>,
+    tree: TreeId,
+    key: &[u8],
+) -> Result<Option<RowVersion>> {
     if let Some(change) = writes.get(tree, key) {
         let key = Bytes::copy_from_slice(key);
         return Ok(change.after.clone().map(|payload| RowVersion { key, payload, from: None }));
+    }
+    if let Some(reads) = reads {
+        reads.key(tree, key)?;
     }
     Ok(view.get(tree, key, ReadPoint::Latest)?.map(from_version))
 }
@@ -87,6 +105,7 @@ pub struct TxnScan {
     next_committed: Option<Version>,
     own: Option<OwnChanges>,
     reverse: bool,
+    track: Option<ScanTrack>,
 }
 
 impl TxnScan {
@@ -122,7 +141,14 @@ impl Iterator for TxnScan {
     type Item = Result<RowVersion>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.advance().transpose()
+        let found = self.advance();
+        if let (Some(track), Ok(found)) = (&mut self.track, &found) {
+            match found {
+                Some(row) => track.reached(&row.key),
+                None => track.ended(),
+            }
+        }
+        found.transpose()
     }
 }
 

@@ -51,7 +51,7 @@ impl Transaction {
     }
 
     /// [`Transaction::insert_row`] for `ON CONFLICT`: of several conflicts that of the constraint named `arbiter` is told.
-    /// In REPEATABLE READ the row that is in the way must be as the transaction sees it: 40001 if it is not.
+    /// Where the snapshot stands, the row that is in the way must be as the transaction sees it: 40001 if it is not.
     pub fn insert_row_unless(
         &mut self,
         table: &Arc<TableSchema>,
@@ -60,7 +60,7 @@ impl Transaction {
     ) -> Result<InsertOutcome> {
         let outcome = self.insert(table, values, arbiter)?;
         if let InsertOutcome::Conflict { constraint, key } = &outcome
-            && self.isolation() == Isolation::RepeatableRead
+            && self.isolation() != Isolation::ReadCommitted
             && arbiter.is_none_or(|arbiter| arbiter == constraint)
             && !self.is_unchanged(table.id, key)?
         {
@@ -227,6 +227,11 @@ impl Transaction {
         for candidate in unique {
             if let Some(payload) = self.newest(&newest, candidate.tree, &candidate.key)? {
                 let other = if candidate.index.is_some() { payload } else { candidate.key.clone() };
+                self.note_read(candidate.tree, &candidate.key)?;
+                // Run alone, it would have seen that row before it tried.
+                if self.isolation() == Isolation::Serializable && !self.is_unchanged(table.id, &other)? {
+                    return Err(serialization_failure());
+                }
                 return Ok(Some((constraint_name(table, candidate).to_owned(), other)));
             }
             self.check_seen_free(candidate)?;
@@ -234,11 +239,11 @@ impl Transaction {
         Ok(None)
     }
 
-    /// A REPEATABLE READ snapshot may still have a key that somebody freed since. Written anew, the key would hide that
+    /// A snapshot that stands may still have a key that somebody freed since. Written anew, the key would hide that
     /// entry in one tree while those that belong to it show in the others: 40001.
     fn check_seen_free(&self, unique: &UniqueKey) -> Result<()> {
         let UniqueKey { tree, key, .. } = unique;
-        if self.isolation() == Isolation::RepeatableRead
+        if self.isolation() != Isolation::ReadCommitted
             && self.writes.get(*tree, key).is_none()
             && self.view().get(*tree, key, ReadPoint::Latest)?.is_some()
         {

@@ -13,6 +13,9 @@
 //! snapshot, READ COMMITTED runs the statement again on a new snapshot (keeping its locks, so it gets further each
 //! time) and REPEATABLE READ fails with 40001 ("first updater wins", Berenson et al., "A Critique of ANSI SQL Isolation
 //! Levels", 1995).
+//!
+//! SERIALIZABLE is REPEATABLE READ whose reads are remembered and, if it wrote anything, found true still at the commit's
+//! stamp ([`crate::reads`]): so it might have run alone at that moment. One that wrote nothing ran at its snapshot's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,8 +32,10 @@ use crate::catalog::{Catalog, CatalogChange};
 use crate::engine::Engine;
 use crate::error::{StatementError, serialization_failure};
 use crate::locks::{Acquired, LockFailure, LockMode, LockRequest, LockTable, Resource};
-use crate::pipeline::CommitRequest;
+use crate::pipeline::{CommitRequest, UncheckedReads};
 use crate::reader::{self, RowVersion, TxnReader, TxnScan};
+use crate::reads::ReadTracker;
+use crate::recent::Written;
 use crate::record::{CommitMeta, RecordBuffer};
 use crate::write_set::{WriteSet, size_bytes};
 
@@ -42,6 +47,8 @@ pub enum Isolation {
     ReadCommitted,
     /// Each statement sees what was committed before the first one began.
     RepeatableRead,
+    /// The same; and what it saw is still so when it commits, or it does not.
+    Serializable,
 }
 
 /// How to begin a transaction.
@@ -162,6 +169,8 @@ pub struct Transaction {
     pub(crate) changes: OrdMap<TreeId, Option<Arc<TableSchema>>>,
     pub(crate) locks: HeldLocks,
     table_locks: BTreeMap<TreeId, TableLock>,
+    /// What it reads, where that has to be true at its commit.
+    reads: Option<Arc<ReadTracker>>,
 }
 
 impl Transaction {
@@ -185,6 +194,7 @@ impl Transaction {
             changes: OrdMap::new(),
             locks,
             table_locks: BTreeMap::new(),
+            reads: None,
         }
     }
 
@@ -218,14 +228,21 @@ impl Transaction {
         self.lock_timeout = timeout;
     }
 
-    /// Begins a statement: READ COMMITTED takes a new snapshot; REPEATABLE READ only for the first one.
+    /// Begins a statement: READ COMMITTED takes a new snapshot; the others only for the first one.
     pub fn begin_statement(&mut self) -> Result<()> {
         self.engine.check_open()?;
-        if self.began && self.options.isolation == Isolation::RepeatableRead {
+        if self.began && self.options.isolation != Isolation::ReadCommitted {
             return Ok(());
         }
         self.began = true;
-        let (view, catalog) = self.engine.snapshot();
+        let validates = self.options.isolation == Isolation::Serializable && !self.options.read_only;
+        let (view, catalog) = if validates {
+            let (snapshot, reads) = self.engine.tracked_snapshot();
+            self.reads = Some(reads);
+            snapshot
+        } else {
+            self.engine.snapshot()
+        };
         self.view = view;
         if !Arc::ptr_eq(&self.committed_catalog, &catalog) {
             self.committed_catalog = catalog;
@@ -261,7 +278,7 @@ impl Transaction {
 
     /// One entry: of the snapshot, or of the transaction's own changes.
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<RowVersion>> {
-        reader::get(&self.view, &self.writes, tree, key)
+        reader::get(&self.view, &self.writes, self.reads.as_ref(), tree, key)
     }
 
     /// The entries of a range, in key order or against it. The scan stands still while the transaction goes on
@@ -272,7 +289,7 @@ impl Transaction {
 
     /// What the transaction sees at this moment, to be read elsewhere and later.
     pub fn reader(&self) -> TxnReader {
-        TxnReader::new(Arc::clone(&self.view), self.writes.clone())
+        TxnReader::new(Arc::clone(&self.view), self.writes.clone(), self.reads.clone())
     }
 
     /// Locks a table before its rows ([`TableLock::Write`]) or its definition ([`TableLock::Exclusive`]) are changed.
@@ -384,10 +401,12 @@ impl Transaction {
         let record = RecordBuffer::encode(meta, &tables, rows, &writes)?;
         let size: usize = writes.iter().map(|write| size_bytes(&write.key, &[&write.payload])).sum();
         let charge = self.engine.budget().take_anyway(size + record.as_ref().len());
-        let Transaction { engine, locks, view, writes: own, .. } = self;
+        let written = Arc::new(Written::new(&writes, self.redefined()));
+        let Transaction { engine, locks, view, writes: own, reads, .. } = self;
         // Neither is needed any more, and a commit may have to wait for memory that they hold.
         drop((view, own));
-        engine.pipeline().commit(CommitRequest { record, writes, catalog, locks, charge }).map(Some)
+        let reads = reads.map(UncheckedReads::new);
+        engine.pipeline().commit(CommitRequest { record, writes, written, reads, catalog, locks, charge }).map(Some)
     }
 
     /// Ends the transaction and forgets its changes. The same as dropping it.
@@ -434,6 +453,25 @@ impl Transaction {
         Ok(())
     }
 
+    /// Whoever found that a key is there, or not, has read it.
+    pub(crate) fn note_read(&self, tree: TreeId, key: &[u8]) -> Result<()> {
+        self.reads.as_ref().map_or(Ok(()), |reads| reads.key(tree, key))
+    }
+
+    /// The trees of tables that others may have read under another name or with other columns.
+    fn redefined(&self) -> Vec<TreeId> {
+        let mut trees = Vec::new();
+        for (id, after) in &self.changes {
+            let Some(before) = self.committed_catalog.table_by_id(*id) else { continue };
+            let same = after.as_ref().is_some_and(|after| after.name == before.name && after.columns == before.columns);
+            if !same {
+                trees.push(*id);
+                trees.extend(before.indexes.iter().map(|index| index.id));
+            }
+        }
+        trees
+    }
+
     /// The newest committed state of a key, or the transaction's own.
     pub(crate) fn newest(&self, newest: &StoreView, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>> {
         match self.writes.get(tree, key) {
@@ -451,7 +489,7 @@ impl Transaction {
     pub(crate) fn outdated(&self) -> StatementError {
         match self.options.isolation {
             Isolation::ReadCommitted => StatementError::Restart,
-            Isolation::RepeatableRead => StatementError::Error(serialization_failure()),
+            Isolation::RepeatableRead | Isolation::Serializable => StatementError::Error(serialization_failure()),
         }
     }
 
@@ -546,10 +584,7 @@ impl Transaction {
     }
 
     fn lock_error(&self, failure: LockFailure, table: TreeId) -> Error {
-        let relation = || match self.newest_catalog().table_by_id(table) {
-            Some(schema) => format!("relation \"{}\"", schema.name),
-            None => "the catalog".to_owned(),
-        };
+        let relation = || self.newest_catalog().describe(table);
         match failure {
             LockFailure::WouldBlock => {
                 let message = format!("could not obtain lock on row in {}", relation());
@@ -581,19 +616,9 @@ impl Transaction {
 }
 
 fn describe(catalog: &Catalog, resource: &Resource) -> String {
-    let owner = |tree: TreeId| {
-        let by_index = || catalog.tables().find(|table| table.indexes.iter().any(|index| index.id == tree));
-        catalog.table_by_id(tree).or_else(by_index).map_or_else(
-            || format!("object {tree}"),
-            |table| match table.indexes.iter().find(|index| index.id == tree) {
-                Some(index) => format!("index \"{}\"", index.name),
-                None => format!("relation \"{}\"", table.name),
-            },
-        )
-    };
     match resource {
-        Resource::Table(tree) => owner(*tree),
-        Resource::Row(tree, key) => format!("key {key:?} of {}", owner(*tree)),
+        Resource::Table(tree) => catalog.describe(*tree),
+        Resource::Row(tree, key) => format!("key {key:?} of {}", catalog.describe(*tree)),
         Resource::Name(name) => format!("the name \"{name}\""),
     }
 }

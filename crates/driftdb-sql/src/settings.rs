@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use driftdb_types::{Error, Result, SqlState, TimeZone};
 
+use crate::parse::IsolationLevel;
+
 /// The release of PostgreSQL whose behaviour DriftDB follows.
 pub(crate) const SERVER_VERSION: &str = "16.4";
 
@@ -65,7 +67,7 @@ const SETTINGS: &[Setting] = &[
     setting("DateStyle", "ISO, MDY", Kind::DateStyle, true, "How dates are shown and read."),
     setting("default_table_access_method", "heap", Kind::Only(&["heap"]), false, "The only way tables are kept."),
     setting("default_tablespace", "", Kind::Only(&[""]), false, "The only place tables are kept."),
-    setting("default_transaction_deferrable", "off", Kind::Only(&["off", "false", "no", "0"]), false, "Not used."),
+    setting("default_transaction_deferrable", "off", Kind::Bool, false, "No read-only transaction ever has to wait."),
     setting("default_transaction_isolation", "read committed", Kind::Isolation, false, "For new transactions."),
     setting("default_transaction_read_only", "off", Kind::Bool, true, "Whether new transactions are read-only."),
     setting("driftdb.comment", "", Kind::Text, false, "Kept with every commit: why it was made."),
@@ -90,6 +92,7 @@ const SETTINGS: &[Setting] = &[
     setting("statement_timeout", "0", Kind::Limit, false, "How long a statement runs; 0: no limit."),
     setting("synchronous_commit", "on", Kind::Only(&["on", "true", "yes", "1"]), false, "Answered when durable."),
     setting("TimeZone", "UTC", Kind::TimeZone, true, "For timestamps with time zone."),
+    setting("transaction_deferrable", "off", Kind::ReadOnly, false, "Of this transaction."),
     setting("transaction_isolation", "read committed", Kind::ReadOnly, false, "Of this transaction."),
     setting("transaction_read_only", "off", Kind::ReadOnly, false, "Of this transaction."),
     setting("xmloption", "content", Kind::Only(&["content"]), false, "There is no xml."),
@@ -110,7 +113,6 @@ const REFUSED: &[&str] = &[
     "constraint_exclusion",
     "transaction_timeout",
     "effective_cache_size",
-    "transaction_deferrable",
     "seed",
 ];
 
@@ -160,6 +162,11 @@ impl Settings {
     /// A value by the name as it is written here, without the search that other names need.
     pub(crate) fn raw(&self, name: &'static str) -> &str {
         self.values.get(name).map_or("", String::as_str)
+    }
+
+    /// The level of new transactions.
+    pub(crate) fn default_isolation(&self) -> IsolationLevel {
+        IsolationLevel::named(self.raw("default_transaction_isolation")).unwrap_or_default()
     }
 
     /// A duration's value; `None`: no limit.
@@ -244,6 +251,15 @@ fn show_milliseconds(ms: u64) -> String {
     format!("{ms}ms")
 }
 
+/// What on, off and their other names mean, in lower case.
+pub(crate) fn truth(value: &str) -> Option<bool> {
+    match value {
+        "on" | "true" | "yes" | "1" | "t" | "y" => Some(true),
+        "off" | "false" | "no" | "0" | "f" | "n" => Some(false),
+        _ => None,
+    }
+}
+
 fn invalid(setting: &Setting, value: &str) -> Error {
     Error::new(
         SqlState::INVALID_PARAMETER_VALUE,
@@ -260,10 +276,10 @@ fn check(setting: &Setting, value: &str) -> Result<String> {
     let lower = value.trim().to_ascii_lowercase();
     match setting.kind {
         Kind::Text | Kind::ReadOnly | Kind::SystemTime | Kind::TimeZone => Ok(value.to_owned()),
-        Kind::Bool => match lower.as_str() {
-            "on" | "true" | "yes" | "1" | "t" | "y" => Ok("on".to_owned()),
-            "off" | "false" | "no" | "0" | "f" | "n" => Ok("off".to_owned()),
-            _ => Err(Error::new(
+        Kind::Bool => match truth(&lower) {
+            Some(true) => Ok("on".to_owned()),
+            Some(false) => Ok("off".to_owned()),
+            None => Err(Error::new(
                 SqlState::INVALID_PARAMETER_VALUE,
                 format!("parameter \"{}\" requires a Boolean value", setting.name),
             )),
@@ -307,10 +323,9 @@ fn check(setting: &Setting, value: &str) -> Result<String> {
                 Err(invalid(setting, value).hint("Valid units are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\"."))
             }
         },
-        Kind::Isolation => match lower.as_str() {
-            "read committed" | "read uncommitted" | "repeatable read" => Ok(lower),
-            "serializable" => Err(Error::unsupported("isolation level SERIALIZABLE")),
-            _ => Err(invalid(setting, value)),
+        Kind::Isolation => match IsolationLevel::named(&lower) {
+            Some(level) => Ok(level.name().to_owned()),
+            None => Err(invalid(setting, value)),
         },
         Kind::MessageLevel => match lower.as_str() {
             "debug5" | "debug4" | "debug3" | "debug2" | "debug1" | "log" | "notice" | "warning" | "error" => Ok(lower),

@@ -15,4 +15,5 @@ mod durability;
 mod history;
 mod model;
 mod schema;
+mod serializable;
 mod support;

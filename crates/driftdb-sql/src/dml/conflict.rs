@@ -117,7 +117,7 @@ impl Conflict {
             // The other row is newer than the snapshot.
             return Err(match exec.txn.isolation() {
                 Isolation::ReadCommitted => StatementError::Restart,
-                Isolation::RepeatableRead => {
+                Isolation::RepeatableRead | Isolation::Serializable => {
                     Error::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
                         .into()
                 }

@@ -245,22 +245,26 @@ fn modes(cursor: &mut Cursor<'_>) -> Result<TransactionModes> {
     let mut modes = TransactionModes::default();
     while cursor.peek().is_some() {
         if cursor.words(&["isolation", "level"]) {
-            if cursor.word("serializable") {
-                return Err(Error::unsupported("isolation level SERIALIZABLE"));
+            let level = if cursor.word("serializable") {
+                IsolationLevel::Serializable
             } else if cursor.words(&["repeatable", "read"]) {
-                modes.repeatable_read = Some(true);
-            } else if cursor.words(&["read", "committed"]) || cursor.words(&["read", "uncommitted"]) {
-                modes.repeatable_read = Some(false);
+                IsolationLevel::RepeatableRead
+            } else if cursor.words(&["read", "committed"]) {
+                IsolationLevel::ReadCommitted
+            } else if cursor.words(&["read", "uncommitted"]) {
+                IsolationLevel::ReadUncommitted
             } else {
                 return Err(cursor.unexpected());
-            }
+            };
+            modes.isolation = Some(level);
         } else if cursor.words(&["read", "only"]) {
             modes.read_only = Some(true);
         } else if cursor.words(&["read", "write"]) {
             modes.read_only = Some(false);
         } else if cursor.words(&["not", "deferrable"]) {
+            modes.deferrable = Some(false);
         } else if cursor.word("deferrable") {
-            return Err(Error::unsupported("DEFERRABLE"));
+            modes.deferrable = Some(true);
         } else if cursor.words(&["as", "of"]) {
             modes.as_of = Some(as_of(cursor)?);
             break;

@@ -1,5 +1,6 @@
 //! The statements DriftDB runs: the allow-list itself.
 
+use driftdb_engine::Isolation;
 use driftdb_types::DataType;
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, OnConflict, Query, SelectItem, TableWithJoins, With};
@@ -219,11 +220,55 @@ pub(crate) struct AsOf {
     pub(crate) is_seq: bool,
 }
 
+/// A level by the name it was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum IsolationLevel {
+    /// What PostgreSQL makes of it: READ COMMITTED.
+    ReadUncommitted,
+    #[default]
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+impl IsolationLevel {
+    const ALL: [IsolationLevel; 4] = [
+        IsolationLevel::ReadUncommitted,
+        IsolationLevel::ReadCommitted,
+        IsolationLevel::RepeatableRead,
+        IsolationLevel::Serializable,
+    ];
+
+    /// As settings write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            IsolationLevel::ReadUncommitted => "read uncommitted",
+            IsolationLevel::ReadCommitted => "read committed",
+            IsolationLevel::RepeatableRead => "repeatable read",
+            IsolationLevel::Serializable => "serializable",
+        }
+    }
+
+    /// The level of that name, in lower case.
+    pub(crate) fn named(name: &str) -> Option<IsolationLevel> {
+        IsolationLevel::ALL.into_iter().find(|level| level.name() == name)
+    }
+
+    /// What it means to the engine.
+    pub(crate) fn isolation(self) -> Isolation {
+        match self {
+            IsolationLevel::ReadUncommitted | IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
+            IsolationLevel::RepeatableRead => Isolation::RepeatableRead,
+            IsolationLevel::Serializable => Isolation::Serializable,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TransactionModes {
-    /// Whether REPEATABLE READ.
-    pub(crate) repeatable_read: Option<bool>,
+    pub(crate) isolation: Option<IsolationLevel>,
     pub(crate) read_only: Option<bool>,
+    pub(crate) deferrable: Option<bool>,
     pub(crate) as_of: Option<AsOf>,
 }
 

@@ -177,8 +177,6 @@ fn refuses_by_name_what_is_not_done() {
         ("COPY t FROM STDIN WHERE a > 1", "WHERE"),
         ("COPY (DELETE FROM t) TO STDOUT", "other than a query"),
         ("EXPLAIN (FORMAT json) SELECT 1", "FORMAT json"),
-        ("BEGIN ISOLATION LEVEL SERIALIZABLE", "SERIALIZABLE"),
-        ("BEGIN DEFERRABLE", "DEFERRABLE"),
         ("COMMIT PREPARED 'x'", "COMMIT PREPARED"),
         ("SET ROLE x", "SET ROLE"),
         ("SET CONSTRAINTS ALL DEFERRED", "SET CONSTRAINTS"),

@@ -214,9 +214,11 @@ fn open(ctx: &QueryContext, table: &TableSchema, mode: Mode, access: &Access) ->
             Ok(Box::new(PastByIndex { entries, view, table: table.id, seq }))
         }
         (Mode::Read(ReadAt::Versions(period)), access) => {
+            ctx.read.reader.note_range(table.id, &rows_range(access))?;
             Ok(Box::new(Past(view.versions(table.id, &rows_range(access), period)?)))
         }
         (Mode::History, access) => {
+            ctx.read.reader.note_range(table.id, &rows_range(access))?;
             let versions = view.versions(table.id, &rows_range(access), Period::All)?;
             Ok(Box::new(History { versions, last: None, deletion: None }))
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftdb_engine::{Isolation, TxnOptions};
+use driftdb_engine::TxnOptions;
 use driftdb_types::{CommitSeq, Error, Result, SqlState};
 
 use super::{Active, Characteristics, NamedSavepoint, Session, State};
@@ -11,16 +11,10 @@ use crate::parse::{AsOf, TransactionModes};
 use crate::system_time;
 
 impl Session {
-    /// Begins a transaction block like the one that ended.
-    fn chained(&mut self, like: Characteristics) {
-        self.start(like.options, true);
-        if let State::Active(active) = &mut self.state {
-            active.as_of = like.as_of;
-        }
-    }
-
     /// Begins a transaction; none may be in progress.
-    pub(super) fn start(&mut self, options: TxnOptions, block: bool) {
+    pub(super) fn start(&mut self, characteristics: Characteristics, block: bool) {
+        let Characteristics { level, read_only, deferrable, as_of } = characteristics;
+        let options = TxnOptions { isolation: level.isolation(), read_only };
         let txn = self.db.shared.engine.begin(options, Arc::clone(&self.cancel));
         let settings_before = Arc::clone(&self.lasting);
         let began_us = self.now_us();
@@ -28,8 +22,10 @@ impl Session {
             txn,
             block,
             savepoints: Vec::new(),
+            level,
+            deferrable,
             settings_before,
-            as_of: None,
+            as_of,
             began_us,
         }));
     }
@@ -47,20 +43,20 @@ impl Session {
 
     /// The modes of BEGIN or SET TRANSACTION.
     pub(super) fn set_modes(&mut self, modes: &TransactionModes) -> Result<()> {
-        let TransactionModes { repeatable_read, read_only, as_of } = modes;
+        let TransactionModes { isolation, read_only, deferrable, as_of } = modes;
         let active = self.ensure_transaction()?;
         let begun = active.txn.has_begun();
-        let isolation = match repeatable_read {
-            Some(true) => Isolation::RepeatableRead,
-            Some(false) => Isolation::ReadCommitted,
-            None => active.txn.isolation(),
-        };
-        if begun && isolation != active.txn.isolation() {
+        let level = isolation.unwrap_or(active.level);
+        if begun && level != active.level {
             let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
             return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
         if begun && active.txn.read_only() && *read_only == Some(false) {
             let message = "transaction read-write mode must be set before any query";
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        if begun && deferrable.is_some_and(|deferrable| deferrable != active.deferrable) {
+            let message = "SET TRANSACTION [NOT] DEFERRABLE must be called before any query";
             return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
         let read_only = match (as_of, read_only) {
@@ -70,7 +66,9 @@ impl Session {
             (Some(_), _) => true,
             (None, given) => given.unwrap_or(active.txn.read_only()),
         };
-        active.txn.set_options(TxnOptions { isolation, read_only });
+        active.level = level;
+        active.deferrable = deferrable.unwrap_or(active.deferrable);
+        active.txn.set_options(TxnOptions { isolation: level.isolation(), read_only });
         if let Some(AsOf { expr, is_seq }) = as_of {
             if begun {
                 let message = "AS OF must be set before any query";
@@ -120,7 +118,7 @@ impl Session {
                 let characteristics = active.characteristics();
                 self.finish(*active)?;
                 if chain {
-                    self.chained(characteristics);
+                    self.start(characteristics, true);
                 }
                 Ok(Outcome::command("COMMIT"))
             }
@@ -129,7 +127,7 @@ impl Session {
                 self.back_to(settings_before);
                 drop(kept);
                 if chain {
-                    self.chained(characteristics);
+                    self.start(characteristics, true);
                 }
                 Ok(Outcome::command("ROLLBACK"))
             }
@@ -151,14 +149,14 @@ impl Session {
                 self.back_to(Arc::clone(&active.settings_before));
                 active.txn.rollback();
                 if chain {
-                    self.chained(characteristics);
+                    self.start(characteristics, true);
                 }
             }
             State::Failed { settings_before, characteristics, kept, .. } => {
                 self.back_to(settings_before);
                 drop(kept);
                 if chain {
-                    self.chained(characteristics);
+                    self.start(characteristics, true);
                 }
             }
         }

@@ -15,7 +15,7 @@ mod simple;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use driftdb_engine::{Cancel, CommitMeta, Isolation, Savepoint, Transaction, TxnOptions};
+use driftdb_engine::{Cancel, CommitMeta, Savepoint, Transaction};
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value};
 
 pub(crate) use self::execute::{Exec, Run};
@@ -24,7 +24,7 @@ use self::prepared_sql::NamedStatement;
 pub use self::simple::SimpleQuery;
 use crate::database::{Database, SessionOptions};
 use crate::outcome::{Notice, Outcome, Severity, TransactionStatus};
-use crate::parse::{self, Statement};
+use crate::parse::{self, IsolationLevel, Statement};
 use crate::read::Client;
 use crate::settings::Settings;
 use crate::system_time;
@@ -35,6 +35,10 @@ struct Active {
     /// Between BEGIN and COMMIT; else implicit.
     block: bool,
     savepoints: Vec<NamedSavepoint>,
+    /// As it was asked for.
+    level: IsolationLevel,
+    /// Says that a read-only SERIALIZABLE transaction may wait for a snapshot that cannot fail: here none can.
+    deferrable: bool,
     /// The lasting settings before the transaction, for a rollback.
     settings_before: Arc<Settings>,
     /// BEGIN READ ONLY AS OF.
@@ -62,17 +66,23 @@ enum State {
     },
 }
 
-/// What AND CHAIN gives the next transaction of the one before it.
+/// What a transaction begins with; AND CHAIN gives it to the next one.
 #[derive(Clone, Copy)]
 struct Characteristics {
-    options: TxnOptions,
+    level: IsolationLevel,
+    read_only: bool,
+    deferrable: bool,
     as_of: Option<CommitSeq>,
 }
 
 impl Active {
     fn characteristics(&self) -> Characteristics {
-        let options = TxnOptions { isolation: self.txn.isolation(), read_only: self.txn.read_only() };
-        Characteristics { options, as_of: self.as_of }
+        Characteristics {
+            level: self.level,
+            read_only: self.txn.read_only(),
+            deferrable: self.deferrable,
+            as_of: self.as_of,
+        }
     }
 }
 
@@ -328,10 +338,13 @@ impl Session {
     /// The transaction in progress, begun now if there is none. 25P02 in a failed one.
     fn ensure_transaction(&mut self) -> Result<&mut Active> {
         if let State::Idle = self.state {
-            let repeatable = self.settings.raw("default_transaction_isolation") == "repeatable read";
-            let read_only = self.settings.raw("default_transaction_read_only") == "on";
-            let isolation = if repeatable { Isolation::RepeatableRead } else { Isolation::ReadCommitted };
-            self.start(TxnOptions { isolation, read_only }, false);
+            let defaults = Characteristics {
+                level: self.settings.default_isolation(),
+                read_only: self.settings.raw("default_transaction_read_only") == "on",
+                deferrable: self.settings.raw("default_transaction_deferrable") == "on",
+                as_of: None,
+            };
+            self.start(defaults, false);
         }
         match &mut self.state {
             State::Active(active) => Ok(active),

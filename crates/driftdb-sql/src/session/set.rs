@@ -6,13 +6,18 @@ use driftdb_types::{DataType, Error, Result, SqlState, Value};
 
 use super::{Session, State};
 use crate::outcome::{Outcome, ResultColumn, RowStream, RowsTag, Severity};
-use crate::parse::TransactionModes;
+use crate::parse::{IsolationLevel, TransactionModes};
+use crate::settings::truth;
 use crate::system_time;
+
+fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
 
 impl Session {
     pub(super) fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<Outcome> {
         match name {
-            "transaction_isolation" | "transaction_read_only" => return self.set_transaction_setting(name, value),
+            "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => return self.set_transaction_setting(name, value),
             _ => {}
         }
         // Whether inside a block: outside, SET LOCAL lasts as long as this very statement.
@@ -55,14 +60,10 @@ impl Session {
     fn set_transaction_setting(&mut self, name: &str, value: Option<&str>) -> Result<Outcome> {
         let value = value.unwrap_or_default().to_ascii_lowercase();
         let mut modes = TransactionModes::default();
-        match (name, value.as_str()) {
-            ("transaction_isolation", "read committed" | "read uncommitted") => modes.repeatable_read = Some(false),
-            ("transaction_isolation", "repeatable read") => modes.repeatable_read = Some(true),
-            ("transaction_isolation", "serializable") => {
-                return Err(Error::unsupported("isolation level SERIALIZABLE"));
-            }
-            ("transaction_read_only", "on" | "true" | "yes" | "1") => modes.read_only = Some(true),
-            ("transaction_read_only", "off" | "false" | "no" | "0") => modes.read_only = Some(false),
+        match (name, IsolationLevel::named(&value), truth(&value)) {
+            ("transaction_isolation", Some(level), _) => modes.isolation = Some(level),
+            ("transaction_read_only", _, Some(on)) => modes.read_only = Some(on),
+            ("transaction_deferrable", _, Some(on)) => modes.deferrable = Some(on),
             _ => {
                 return Err(Error::new(
                     SqlState::INVALID_PARAMETER_VALUE,
@@ -80,12 +81,14 @@ impl Session {
                 return Err(Error::unsupported("AS OF in SET SESSION CHARACTERISTICS")
                     .hint("SET driftdb.system_time does that."));
             }
-            if let Some(repeatable) = modes.repeatable_read {
-                let level = if repeatable { "repeatable read" } else { "read committed" };
-                self.set(false, "default_transaction_isolation", Some(level))?;
+            if let Some(level) = modes.isolation {
+                self.set(false, "default_transaction_isolation", Some(level.name()))?;
             }
             if let Some(read_only) = modes.read_only {
-                self.set(false, "default_transaction_read_only", Some(if read_only { "on" } else { "off" }))?;
+                self.set(false, "default_transaction_read_only", Some(on_or_off(read_only)))?;
+            }
+            if let Some(deferrable) = modes.deferrable {
+                self.set(false, "default_transaction_deferrable", Some(on_or_off(deferrable)))?;
             }
             return Ok(Outcome::command("SET"));
         }
@@ -109,14 +112,11 @@ impl Session {
 
     pub(super) fn shown_setting(&self, name: &str) -> Result<String> {
         match (&self.state, name.to_ascii_lowercase().as_str()) {
-            (State::Active(active), "transaction_isolation") => Ok(match active.txn.isolation() {
-                driftdb_engine::Isolation::RepeatableRead => "repeatable read",
-                _ => "read committed",
-            }
-            .to_owned()),
+            (State::Active(active), "transaction_isolation") => Ok(active.level.name().to_owned()),
             (State::Active(active), "transaction_read_only") => {
-                Ok(if active.txn.read_only() || active.as_of.is_some() { "on" } else { "off" }.to_owned())
+                Ok(on_or_off(active.txn.read_only() || active.as_of.is_some()).to_owned())
             }
+            (State::Active(active), "transaction_deferrable") => Ok(on_or_off(active.deferrable).to_owned()),
             _ => self.settings.show(name),
         }
     }

@@ -1,6 +1,6 @@
 //! `driftdb.commits`: when, who and what.
 
-use driftdb_types::{CommitSeq, DataType as T, Result, Value};
+use driftdb_types::{CommitSeq, DataType as T, KeyRange, Result, TreeId, Value};
 
 use super::{SystemTable, text};
 use crate::query::scan::ValueRows;
@@ -25,6 +25,9 @@ pub(super) const TABLES: &[SystemTable] = &[SystemTable {
 fn commits(ctx: &QueryContext) -> Result<ValueRows> {
     let engine = ctx.read.engine.clone();
     let last = ctx.read.system_time.unwrap_or_else(|| ctx.read.view.stamp().seq);
+    if ctx.read.system_time.is_none() {
+        ctx.read.reader.note_range(TreeId::COMMITS, &KeyRange::all())?;
+    }
     let records = engine.commits(&ctx.read.view, CommitSeq(1)..=last, false)?;
     Ok(Box::new(records.map(move |record| {
         let record = record?;

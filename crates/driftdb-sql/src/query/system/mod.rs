@@ -16,7 +16,7 @@ use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use driftdb_engine::Catalog;
-use driftdb_types::{DataType, Result, TableSchema, Value};
+use driftdb_types::{DataType, KeyRange, Result, TableSchema, TreeId, Value};
 
 use super::functions::CLUSTERED_INDEX_OID;
 use super::scan::{RowsExec, ValueRows};
@@ -97,6 +97,9 @@ impl TableProvider for SystemProvider {
         let rows = self.table.rows;
         RowsExec::plan(&self.schema, projection, format!("{}.{}", self.table.schema, self.table.name), move |ctx| {
             let catalog = ctx.read.catalog_shown()?;
+            if ctx.read.system_time.is_none() {
+                ctx.read.reader.note_range(TreeId::CATALOG, &KeyRange::all())?;
+            }
             let read = ReadState { catalog, ..ctx.read.clone() };
             rows(&QueryContext { read, ..ctx.clone() })
         })
