@@ -11,6 +11,7 @@ use driftdb_store::{Checkpoint, Store, StoreView};
 use driftdb_types::{CommitSeq, Error, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
 use parking_lot::Mutex;
 
+use crate::advisory::SessionLocks;
 use crate::budget::Budget;
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, Catalogs, KnownTrees};
@@ -215,7 +216,17 @@ impl Engine {
 
     /// Begins a transaction; `cancel` ends its waits.
     pub fn begin(&self, options: TxnOptions, cancel: Arc<Cancel>) -> Transaction {
-        Transaction::new(self.clone(), options, cancel)
+        Transaction::new(self.clone(), options, cancel, None)
+    }
+
+    /// Begins a transaction of a session: its locks are the session's.
+    pub fn begin_in(&self, session: &Arc<SessionLocks>, options: TxnOptions, cancel: Arc<Cancel>) -> Transaction {
+        Transaction::new(self.clone(), options, cancel, Some(Arc::clone(session)))
+    }
+
+    /// A session's place in the table of locks.
+    pub fn session_locks(&self) -> Arc<SessionLocks> {
+        Arc::new(SessionLocks::new(self.clone()))
     }
 
     /// The last commit of the view at or before a time (microseconds since 1970 UTC); [`CommitSeq::ZERO`] when the first

@@ -33,6 +33,12 @@ pub(crate) fn serialization_failure() -> Error {
         .hint("The transaction might succeed if retried.")
 }
 
+/// More locks than one may hold.
+pub(crate) fn too_many_locks(who: &str, max: usize) -> Error {
+    Error::new(SqlState::OUT_OF_MEMORY, format!("the {who} holds more than {max} locks"))
+        .hint("Make the changes in several transactions.")
+}
+
 /// The engine is closed or being closed.
 pub(crate) fn shutting_down() -> Error {
     Error::new(SqlState::ADMIN_SHUTDOWN, "the database is shutting down")

@@ -3,6 +3,7 @@
 //! ```text
 //!   Transaction   snapshot · write set · locks        transaction.rs, rows.rs, ddl.rs, reader.rs, locks.rs, budget.rs
 //!                 reads of SERIALIZABLE               reads.rs, recent.rs
+//!   SessionLocks  what outlives a transaction         advisory.rs
 //!        │ commit
 //!   Pipeline      one order of commits                pipeline.rs, times.rs, record.rs, counters.rs
 //!        │
@@ -15,6 +16,7 @@
 //! *Invariants of absence.* Nothing here knows SQL text, plans or the wire; nothing above knows the commit log, a lock
 //! or how an index follows its table.
 
+mod advisory;
 mod budget;
 mod cancel;
 mod catalog;
@@ -37,6 +39,7 @@ mod times;
 mod transaction;
 mod write_set;
 
+pub use advisory::{AdvisoryMode, AdvisoryScope, AdvisoryWait, SessionLocks};
 pub use cancel::Cancel;
 pub use catalog::{Catalog, NamedObject};
 pub use commits::Commits;
@@ -44,9 +47,10 @@ pub use ddl::IndexDefinition;
 pub use engine::{Engine, LOG_DIR, lock_directory};
 pub use error::StatementError;
 pub use keys::{IndexEntry, clustered_key, index_entry, row_number_key};
+pub use locks::{AdvisoryKey, LockMode};
 pub use options::EngineOptions;
 pub use reader::{RowVersion, TxnReader, TxnScan};
 pub use record::{CommitMeta, CommitRecord};
 pub use recovery::Recovery;
 pub use rows::InsertOutcome;
-pub use transaction::{Isolation, LockWait, RowLock, RowLockMode, Savepoint, TableLock, Transaction, TxnOptions};
+pub use transaction::{Isolation, LockWait, RowLock, Savepoint, TableLock, Transaction, TxnOptions};

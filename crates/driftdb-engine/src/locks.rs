@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftdb_env::Clock;
-use driftdb_types::{Error, TreeId, TxnId};
+use driftdb_types::{Error, SqlState, TreeId, TxnId};
 use parking_lot::{Condvar, Mutex};
 
 use crate::cancel::{Cancel, Wake};
+use crate::catalog::Catalog;
 
 const SHARDS: usize = 64;
 /// How long a waiter sleeps when it has no time limit; it is woken by a grant and by a cancel.
@@ -40,15 +41,44 @@ pub(crate) enum Resource {
     Row(TreeId, Bytes),
     /// A name for a table or an index.
     Name(Arc<str>),
+    /// What a number means is the applications' to agree on.
+    Advisory(AdvisoryKey),
+}
+
+/// The number of an advisory lock: one of 64 bits, or two of 32, which are different numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AdvisoryKey {
+    /// `pg_advisory_lock(bigint)`
+    One(i64),
+    /// `pg_advisory_lock(int, int)`
+    Two(i32, i32),
 }
 
 impl Resource {
+    /// The table, where it is one.
+    pub(crate) fn table(&self) -> Option<TreeId> {
+        match self {
+            Resource::Table(table) => Some(*table),
+            _ => None,
+        }
+    }
+
+    fn describe(&self, catalog: &Catalog) -> String {
+        match self {
+            Resource::Table(tree) => catalog.describe(*tree),
+            Resource::Row(tree, key) => format!("key {key:?} of {}", catalog.describe(*tree)),
+            Resource::Name(name) => format!("the name \"{name}\""),
+            Resource::Advisory(AdvisoryKey::One(key)) => format!("advisory lock {key}"),
+            Resource::Advisory(AdvisoryKey::Two(first, second)) => format!("advisory lock ({first}, {second})"),
+        }
+    }
+
     /// About how much memory one lock of it takes.
     pub(crate) fn size_bytes(&self) -> usize {
         /// Places in the table of locks and in the transaction's list, and allocations.
         const OVERHEAD_BYTES: usize = 192;
         let name_bytes = match self {
-            Resource::Table(_) => 0,
+            Resource::Table(_) | Resource::Advisory(_) => 0,
             Resource::Row(_, key) => key.len(),
             Resource::Name(name) => name.len(),
         };
@@ -56,16 +86,41 @@ impl Resource {
     }
 }
 
-/// How it is locked. Two holders can share only `Shared`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LockMode {
-    Shared,
-    Exclusive,
+/// How strongly something is locked, from weak to strong: PostgreSQL's modes of row locks. Each conflicts with all that
+/// the one before it conflicts with, and more.
+///
+/// |  | KeyShare | Share | NoKeyUpdate | Update |
+/// |---|---|---|---|---|
+/// | KeyShare | | | | × |
+/// | Share | | | × | × |
+/// | NoKeyUpdate | | × | × | × |
+/// | Update | × | × | × | × |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockMode {
+    /// The row's key stays (`FOR KEY SHARE`).
+    KeyShare,
+    /// The row stays as it is (`FOR SHARE`).
+    Share,
+    /// It is about to change, but for its key (`FOR NO KEY UPDATE`, most UPDATEs).
+    NoKeyUpdate,
+    /// Nobody else may lock it in any way (`FOR UPDATE`, DELETE).
+    #[default]
+    Update,
 }
 
 impl LockMode {
+    /// Tables: the mode of those who change rows.
+    pub(crate) const SHARED: LockMode = LockMode::KeyShare;
+    /// The mode that conflicts with every other.
+    pub(crate) const EXCLUSIVE: LockMode = LockMode::Update;
+
     fn conflicts(self, other: LockMode) -> bool {
-        self == LockMode::Exclusive || other == LockMode::Exclusive
+        let (weak, strong) = if self < other { (self, other) } else { (other, self) };
+        match strong {
+            LockMode::Update => true,
+            LockMode::NoKeyUpdate => weak >= LockMode::Share,
+            LockMode::Share | LockMode::KeyShare => false,
+        }
     }
 }
 
@@ -89,6 +144,31 @@ pub(crate) enum LockFailure {
     Deadlock(Vec<(TxnId, Resource)>),
     /// The statement was cancelled.
     Cancelled(Error),
+}
+
+/// What a failure is to a client. `what` names the lock that could not be had.
+pub(crate) fn lock_error(failure: LockFailure, catalog: &Catalog, what: &str) -> Error {
+    match failure {
+        LockFailure::WouldBlock => Error::new(SqlState::LOCK_NOT_AVAILABLE, format!("could not obtain {what}")),
+        LockFailure::TimedOut => Error::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout"),
+        LockFailure::Deadlock(cycle) => deadlock(&cycle, catalog),
+        LockFailure::Cancelled(error) => error,
+    }
+}
+
+fn deadlock(cycle: &[(TxnId, Resource)], catalog: &Catalog) -> Error {
+    let blockers = cycle.iter().skip(1).chain(cycle.first()).map(|(txn, _)| txn);
+    let lines: Vec<String> = cycle
+        .iter()
+        .zip(blockers)
+        .map(|((txn, resource), blocker)| {
+            let what = resource.describe(catalog);
+            format!("Transaction {} waits for {what}; blocked by transaction {}.", txn.0, blocker.0)
+        })
+        .collect();
+    Error::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
+        .detail(lines.join("\n"))
+        .hint("The transaction might succeed if retried.")
 }
 
 /// How to take a lock.
@@ -188,6 +268,16 @@ impl LockTable {
         if lock.remove_holder(txn) {
             shard.remove(resource);
         }
+    }
+
+    /// Makes a lock that is held weaker.
+    pub(crate) fn weaken(&self, txn: TxnId, resource: &Resource, mode: LockMode) {
+        let mut shard = self.shard(resource).lock();
+        let Some(lock) = shard.get_mut(resource) else { return };
+        if let Some(holder) = lock.holder_mut(txn) {
+            holder.mode = holder.mode.min(mode);
+        }
+        lock.grant_waiters();
     }
 
     /// How many locks are held at the moment.
@@ -309,11 +399,12 @@ impl LockTable {
         let Some(lock) = shard.get(resource) else { return Vec::new() };
         // Who has just begun to wait is at the end.
         let mut before = lock.queue.iter().rev().skip_while(|waiter| waiter.txn != txn);
-        let Some(mode) = before.next().map(|waiter| waiter.mode) else { return Vec::new() };
-        // One who wants it alone waits for every holder; and so does, through him, who waits for him.
-        let all = mode == LockMode::Exclusive || before.any(|waiter| waiter.mode == LockMode::Exclusive);
+        let Some(own) = before.next().map(|waiter| waiter.mode) else { return Vec::new() };
+        // Who waits for somebody in the queue waits through him for all that he waits for. As a stronger mode conflicts
+        // with all that a weaker one does, the strongest of this chain says it all.
+        let mode = before.fold(own, |mode, waiter| if mode.conflicts(waiter.mode) { mode.max(waiter.mode) } else { mode });
         lock.holders()
-            .filter(|holder| holder.txn != txn && (all || mode.conflicts(holder.mode)))
+            .filter(|holder| holder.txn != txn && mode.conflicts(holder.mode))
             .map(|holder| holder.txn)
             .collect()
     }
@@ -339,17 +430,23 @@ impl Lock {
             if holder.mode >= mode {
                 return Some(Acquired::Held);
             }
-            if alone {
-                holder.mode = mode;
+            if alone || !self.is_held_against(txn, mode) {
+                self.holder_mut(txn)?.mode = mode;
                 return Some(Acquired::Held);
             }
             return None;
         }
-        if !self.queue.is_empty() || self.holders().any(|holder| holder.mode.conflicts(mode)) {
+        // Nobody overtakes one who waits and whom he would keep waiting.
+        if self.is_held_against(txn, mode) || self.queue.iter().any(|waiter| waiter.mode.conflicts(mode)) {
             return None;
         }
         self.others.push(Holder { txn, mode });
         Some(Acquired::New)
+    }
+
+    /// Whether somebody else holds it in a way that this mode does not go with.
+    fn is_held_against(&self, txn: TxnId, mode: LockMode) -> bool {
+        self.holders().any(|holder| holder.txn != txn && holder.mode.conflicts(mode))
     }
 
     /// A holder that wants more stands before all others: they wait for it in any case.
@@ -387,17 +484,27 @@ impl Lock {
         true
     }
 
+    /// Grants, in their order, to all who can have it beside the holders and those who wait before them.
     fn grant_waiters(&mut self) {
-        while let Some(waiter) = self.queue.front() {
+        let mut still_waiting: Option<LockMode> = None;
+        let mut place = 0;
+        while let Some(waiter) = self.queue.get(place) {
             let (txn, mode) = (waiter.txn, waiter.mode);
-            if self.holders().any(|holder| holder.txn != txn && holder.mode.conflicts(mode)) {
-                return;
+            let overtakes = still_waiting.is_some_and(|before| before.conflicts(mode));
+            if overtakes || self.is_held_against(txn, mode) {
+                if mode == LockMode::EXCLUSIVE {
+                    // Nobody goes with it, so nobody behind it can have a turn.
+                    return;
+                }
+                still_waiting = still_waiting.max(Some(mode));
+                place += 1;
+                continue;
             }
             match self.holder_mut(txn) {
                 Some(holder) => holder.mode = mode,
                 None => self.others.push(Holder { txn, mode }),
             }
-            if let Some(waiter) = self.queue.pop_front() {
+            if let Some(waiter) = self.queue.remove(place) {
                 waiter.grant();
             }
         }
@@ -461,14 +568,14 @@ mod tests {
     #[test]
     fn shared_locks_are_shared_and_exclusive_ones_not() {
         let locks = table();
-        assert!(matches!(take(&locks, 1, "a", LockMode::Shared), Ok(Acquired::New)));
-        assert!(matches!(take(&locks, 1, "a", LockMode::Shared), Ok(Acquired::Held)));
-        assert!(matches!(take(&locks, 2, "a", LockMode::Shared), Ok(Acquired::New)));
-        assert!(!try_take(&locks, 3, "a", LockMode::Exclusive));
-        assert!(!try_take(&locks, 1, "a", LockMode::Exclusive));
+        assert!(matches!(take(&locks, 1, "a", LockMode::SHARED), Ok(Acquired::New)));
+        assert!(matches!(take(&locks, 1, "a", LockMode::SHARED), Ok(Acquired::Held)));
+        assert!(matches!(take(&locks, 2, "a", LockMode::SHARED), Ok(Acquired::New)));
+        assert!(!try_take(&locks, 3, "a", LockMode::EXCLUSIVE));
+        assert!(!try_take(&locks, 1, "a", LockMode::EXCLUSIVE));
         locks.release(TxnId(2), &row("a"));
-        assert!(matches!(take(&locks, 1, "a", LockMode::Exclusive), Ok(Acquired::Held)));
-        assert!(!try_take(&locks, 2, "a", LockMode::Shared));
+        assert!(matches!(take(&locks, 1, "a", LockMode::EXCLUSIVE), Ok(Acquired::Held)));
+        assert!(!try_take(&locks, 2, "a", LockMode::SHARED));
         locks.release(TxnId(1), &row("a"));
         assert_eq!(locks.len(), 0);
     }
@@ -476,9 +583,9 @@ mod tests {
     #[test]
     fn waiters_are_served_in_order_and_writers_do_not_starve() {
         let locks = table();
-        take(&locks, 1, "a", LockMode::Shared).unwrap();
-        let (writer, written) = take_later(&locks, 2, "a", LockMode::Exclusive);
-        let (reader, read) = take_later(&locks, 3, "a", LockMode::Shared);
+        take(&locks, 1, "a", LockMode::SHARED).unwrap();
+        let (writer, written) = take_later(&locks, 2, "a", LockMode::EXCLUSIVE);
+        let (reader, read) = take_later(&locks, 3, "a", LockMode::SHARED);
         assert!(read.try_recv().is_err(), "a reader must not overtake the writer that waits");
         locks.release(TxnId(1), &row("a"));
         assert!(matches!(written.recv().unwrap(), Ok(Acquired::New)));
@@ -490,12 +597,49 @@ mod tests {
     }
 
     #[test]
+    fn modes_conflict_as_postgresql_s_do() {
+        use LockMode::{KeyShare, NoKeyUpdate, Share, Update};
+        let modes = [KeyShare, Share, NoKeyUpdate, Update];
+        let table = modes.map(|mode| modes.map(|other| mode.conflicts(other)));
+        let expected = [
+            [false, false, false, true],
+            [false, false, true, true],
+            [false, true, true, true],
+            [true, true, true, true],
+        ];
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn who_disturbs_nobody_that_waits_need_not_wait() {
+        let locks = table();
+        take(&locks, 1, "a", LockMode::NoKeyUpdate).unwrap();
+        let (writer, written) = take_later(&locks, 2, "a", LockMode::NoKeyUpdate);
+        assert!(try_take(&locks, 3, "a", LockMode::KeyShare), "goes with the holder and with who waits");
+        assert!(!try_take(&locks, 4, "a", LockMode::Share));
+        locks.release(TxnId(1), &row("a"));
+        written.recv().unwrap().unwrap();
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_weakened_lock_lets_others_in() {
+        let locks = table();
+        take(&locks, 1, "a", LockMode::Update).unwrap();
+        let (reader, read) = take_later(&locks, 2, "a", LockMode::Share);
+        locks.weaken(TxnId(1), &row("a"), LockMode::Share);
+        read.recv().unwrap().unwrap();
+        assert!(!try_take(&locks, 3, "a", LockMode::NoKeyUpdate));
+        reader.join().unwrap();
+    }
+
+    #[test]
     fn an_upgrade_overtakes_who_waits_for_its_holder() {
         let locks = table();
-        take(&locks, 1, "a", LockMode::Shared).unwrap();
-        take(&locks, 2, "a", LockMode::Shared).unwrap();
-        let (third, third_has) = take_later(&locks, 3, "a", LockMode::Exclusive);
-        let (upgrade, upgraded) = take_later(&locks, 1, "a", LockMode::Exclusive);
+        take(&locks, 1, "a", LockMode::SHARED).unwrap();
+        take(&locks, 2, "a", LockMode::SHARED).unwrap();
+        let (third, third_has) = take_later(&locks, 3, "a", LockMode::EXCLUSIVE);
+        let (upgrade, upgraded) = take_later(&locks, 1, "a", LockMode::EXCLUSIVE);
         locks.release(TxnId(2), &row("a"));
         assert!(matches!(upgraded.recv().unwrap(), Ok(Acquired::Held)));
         assert!(third_has.try_recv().is_err());
@@ -508,10 +652,10 @@ mod tests {
     #[test]
     fn two_upgrades_of_one_lock_are_a_deadlock() {
         let locks = table();
-        take(&locks, 1, "a", LockMode::Shared).unwrap();
-        take(&locks, 2, "a", LockMode::Shared).unwrap();
-        let (first, has) = take_later(&locks, 1, "a", LockMode::Exclusive);
-        assert!(matches!(take(&locks, 2, "a", LockMode::Exclusive), Err(LockFailure::Deadlock(_))));
+        take(&locks, 1, "a", LockMode::SHARED).unwrap();
+        take(&locks, 2, "a", LockMode::SHARED).unwrap();
+        let (first, has) = take_later(&locks, 1, "a", LockMode::EXCLUSIVE);
+        assert!(matches!(take(&locks, 2, "a", LockMode::EXCLUSIVE), Err(LockFailure::Deadlock(_))));
         locks.release(TxnId(2), &row("a"));
         has.recv().unwrap().unwrap();
         first.join().unwrap();
@@ -521,11 +665,11 @@ mod tests {
     fn a_deadlock_of_three_is_found_by_the_last_one_and_named() {
         let locks = table();
         for (txn, key) in [(1, "a"), (2, "b"), (3, "c")] {
-            take(&locks, txn, key, LockMode::Exclusive).unwrap();
+            take(&locks, txn, key, LockMode::EXCLUSIVE).unwrap();
         }
-        let (first, first_has) = take_later(&locks, 1, "b", LockMode::Exclusive);
-        let (second, second_has) = take_later(&locks, 2, "c", LockMode::Exclusive);
-        let Err(LockFailure::Deadlock(cycle)) = take(&locks, 3, "a", LockMode::Exclusive) else {
+        let (first, first_has) = take_later(&locks, 1, "b", LockMode::EXCLUSIVE);
+        let (second, second_has) = take_later(&locks, 2, "c", LockMode::EXCLUSIVE);
+        let Err(LockFailure::Deadlock(cycle)) = take(&locks, 3, "a", LockMode::EXCLUSIVE) else {
             panic!("no deadlock");
         };
         assert_eq!(cycle, [(TxnId(3), row("a")), (TxnId(1), row("b")), (TxnId(2), row("c"))]);
@@ -541,12 +685,12 @@ mod tests {
     #[test]
     fn a_deadlock_through_one_who_waits_before_is_found() {
         let locks = table();
-        take(&locks, 1, "a", LockMode::Shared).unwrap();
-        take(&locks, 3, "b", LockMode::Exclusive).unwrap();
-        let (writer, written) = take_later(&locks, 2, "a", LockMode::Exclusive);
-        let (first, first_has) = take_later(&locks, 1, "b", LockMode::Exclusive);
+        take(&locks, 1, "a", LockMode::SHARED).unwrap();
+        take(&locks, 3, "b", LockMode::EXCLUSIVE).unwrap();
+        let (writer, written) = take_later(&locks, 2, "a", LockMode::EXCLUSIVE);
+        let (first, first_has) = take_later(&locks, 1, "b", LockMode::EXCLUSIVE);
         // 3 could share "a" with 1, but not overtake 2.
-        let Err(LockFailure::Deadlock(cycle)) = take(&locks, 3, "a", LockMode::Shared) else { panic!("no deadlock") };
+        let Err(LockFailure::Deadlock(cycle)) = take(&locks, 3, "a", LockMode::SHARED) else { panic!("no deadlock") };
         assert_eq!(cycle, [(TxnId(3), row("a")), (TxnId(1), row("b"))]);
         locks.release(TxnId(3), &row("b"));
         first_has.recv().unwrap().unwrap();
@@ -559,18 +703,18 @@ mod tests {
     #[test]
     fn a_wait_ends_with_a_cancel_and_leaves_the_queue() {
         let locks = table();
-        take(&locks, 1, "a", LockMode::Shared).unwrap();
+        take(&locks, 1, "a", LockMode::SHARED).unwrap();
         let cancel = Arc::new(Cancel::new());
         let (shared, theirs) = (Arc::clone(&locks), Arc::clone(&cancel));
         let waits = Box::new(move || {
-            let failure = shared.acquire(&request(2, row("a"), LockMode::Exclusive, &theirs));
+            let failure = shared.acquire(&request(2, row("a"), LockMode::EXCLUSIVE, &theirs));
             assert!(matches!(failure, Err(LockFailure::Cancelled(_))));
         });
         let task = ThreadSpawner::new().spawn("waiter", waits).unwrap();
         while !locks.waiting.lock().contains_key(&TxnId(2)) {
             std::thread::yield_now();
         }
-        let (reader, read) = take_later(&locks, 3, "a", LockMode::Shared);
+        let (reader, read) = take_later(&locks, 3, "a", LockMode::SHARED);
         cancel.cancel();
         task.join().unwrap();
         read.recv().unwrap().unwrap();
@@ -581,11 +725,11 @@ mod tests {
     fn a_wait_ends_with_its_time() {
         let clock = SimClock::new();
         let locks = Arc::new(LockTable::new(Arc::new(clock.clone())));
-        take(&locks, 1, "a", LockMode::Exclusive).unwrap();
+        take(&locks, 1, "a", LockMode::EXCLUSIVE).unwrap();
         let shared = Arc::clone(&locks);
         let waits = Box::new(move || {
             let cancel = Arc::new(Cancel::new());
-            let wanted = request(2, row("a"), LockMode::Exclusive, &cancel);
+            let wanted = request(2, row("a"), LockMode::EXCLUSIVE, &cancel);
             let failure = shared.acquire(&LockRequest { timeout: Some(Duration::from_secs(5)), ..wanted });
             assert!(matches!(failure, Err(LockFailure::TimedOut)));
         });
@@ -615,7 +759,7 @@ mod tests {
                     for _ in 0..3 {
                         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                         let key = ["a", "b", "c", "d"][(random >> 33) as usize % 4];
-                        let mode = if random >> 60 & 1 == 0 { LockMode::Shared } else { LockMode::Exclusive };
+                        let mode = if random >> 60 & 1 == 0 { LockMode::SHARED } else { LockMode::EXCLUSIVE };
                         match locks.acquire(&request(txn, row(key), mode, &cancel)) {
                             Ok(Acquired::New) => held.push(row(key)),
                             Ok(Acquired::Held) => {}

@@ -30,8 +30,9 @@ use crate::budget::Charge;
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogChange};
 use crate::engine::Engine;
-use crate::error::{StatementError, serialization_failure};
-use crate::locks::{Acquired, LockFailure, LockMode, LockRequest, LockTable, Resource};
+use crate::error::{StatementError, serialization_failure, too_many_locks};
+use crate::advisory::SessionLocks;
+use crate::locks::{Acquired, LockFailure, LockMode, LockRequest, LockTable, Resource, lock_error};
 use crate::pipeline::{CommitRequest, UncheckedReads};
 use crate::reader::{self, RowVersion, TxnReader, TxnScan};
 use crate::reads::ReadTracker;
@@ -81,16 +82,6 @@ pub enum LockWait {
     SkipLocked,
 }
 
-/// How strongly to lock a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RowLockMode {
-    /// Nobody else may lock or change it (`FOR UPDATE`).
-    #[default]
-    Update,
-    /// Others may share the lock, nobody may change it (`FOR SHARE`).
-    Share,
-}
-
 /// What came of locking a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowLock {
@@ -115,6 +106,8 @@ pub struct Savepoint {
     _charge: Option<Charge>,
     row_trees: BTreeSet<TreeId>,
     changes: OrdMap<TreeId, Option<Arc<TableSchema>>>,
+    locks: usize,
+    advisory_locks: usize,
 }
 
 /// The locks of one transaction; dropping them releases them.
@@ -124,6 +117,8 @@ pub(crate) struct HeldLocks {
     txn: TxnId,
     held: Vec<Resource>,
     charge: Charge,
+    /// Where it has taken advisory locks; `None` for a transaction without a session.
+    session: Option<Arc<SessionLocks>>,
 }
 
 impl HeldLocks {
@@ -144,6 +139,9 @@ impl HeldLocks {
 impl Drop for HeldLocks {
     fn drop(&mut self) {
         self.release_after(0);
+        if let Some(session) = &self.session {
+            session.end_after(0);
+        }
     }
 }
 
@@ -174,11 +172,16 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(crate) fn new(engine: Engine, options: TxnOptions, cancel: Arc<Cancel>) -> Transaction {
+    pub(crate) fn new(
+        engine: Engine,
+        options: TxnOptions,
+        cancel: Arc<Cancel>,
+        session: Option<Arc<SessionLocks>>,
+    ) -> Transaction {
         let (view, catalog) = engine.snapshot();
-        let id = engine.next_txn();
+        let id = session.as_ref().map_or_else(|| engine.next_txn(), |session| session.id());
         let charge = engine.budget().take_anyway(0);
-        let locks = HeldLocks { table: Arc::clone(engine.locks()), txn: id, held: Vec::new(), charge };
+        let locks = HeldLocks { table: Arc::clone(engine.locks()), txn: id, held: Vec::new(), charge, session };
         Transaction {
             engine,
             id,
@@ -198,7 +201,7 @@ impl Transaction {
         }
     }
 
-    /// Its id, good while the engine is open.
+    /// As whom it locks: its session's id, or its own. Good while the engine is open.
     pub fn id(&self) -> TxnId {
         self.id
     }
@@ -298,8 +301,8 @@ impl Transaction {
     pub fn lock_table(&mut self, table: TreeId, lock: TableLock) -> Result<(), StatementError> {
         if self.table_locks.get(&table).is_none_or(|held| *held < lock) {
             let mode = match lock {
-                TableLock::Write => LockMode::Shared,
-                TableLock::Exclusive => LockMode::Exclusive,
+                TableLock::Write => LockMode::SHARED,
+                TableLock::Exclusive => LockMode::EXCLUSIVE,
             };
             self.acquire(Resource::Table(table), mode, true).map_err(|failure| self.lock_error(failure, table))??;
             self.table_locks.insert(table, lock);
@@ -315,26 +318,11 @@ impl Transaction {
         }
     }
 
-    /// Locks a row against changes by others, and looks whether it is still as the transaction sees it.
-    pub fn lock_row(&mut self, table: &TableSchema, key: &[u8], wait: LockWait) -> Result<RowLock> {
-        self.lock_row_for(table, key, RowLockMode::Update, wait)
-    }
-
-    /// [`Transaction::lock_row`], as strongly as asked for.
-    pub fn lock_row_for(
-        &mut self,
-        table: &TableSchema,
-        key: &[u8],
-        mode: RowLockMode,
-        wait: LockWait,
-    ) -> Result<RowLock> {
+    /// Locks a row, and looks whether it is still as the transaction sees it.
+    pub fn lock_row(&mut self, table: &TableSchema, key: &[u8], mode: LockMode, wait: LockWait) -> Result<RowLock> {
         self.ensure_table_lock(table)?;
         if !self.holds_exclusive(table.id) {
             let resource = Resource::Row(table.id, Bytes::copy_from_slice(key));
-            let mode = match mode {
-                RowLockMode::Update => LockMode::Exclusive,
-                RowLockMode::Share => LockMode::Shared,
-            };
             match self.acquire(resource, mode, wait == LockWait::Wait) {
                 Ok(acquired) => acquired.map(drop)?,
                 Err(LockFailure::WouldBlock) if wait == LockWait::SkipLocked => return Ok(RowLock::Skipped),
@@ -357,11 +345,24 @@ impl Transaction {
             _charge: self.has_writes().then(|| self.engine.budget().take_anyway(SAVEPOINT_BYTES)),
             row_trees: self.row_trees.clone(),
             changes: self.changes.clone(),
+            locks: self.locks.mark(),
+            advisory_locks: self.locks.session.as_ref().map_or(0, |session| session.mark()),
         }
     }
 
-    /// Takes back every change since the savepoint. Locks stay.
+    /// Takes back every change since the savepoint, and gives back the locks taken since.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        self.restart_from(savepoint);
+        self.locks.release_after(savepoint.locks);
+        let held: BTreeSet<TreeId> = self.locks.held.iter().filter_map(Resource::table).collect();
+        self.table_locks.retain(|table, _| held.contains(table));
+        if let Some(session) = &self.locks.session {
+            session.end_after(savepoint.advisory_locks);
+        }
+    }
+
+    /// Takes back every change since the savepoint, for the statement to run again. Locks stay.
+    pub fn restart_from(&mut self, savepoint: &Savepoint) {
         self.writes = savepoint.writes.clone();
         self.row_trees = savepoint.row_trees.clone();
         if !self.changes.ptr_eq(&savepoint.changes) {
@@ -515,7 +516,7 @@ impl Transaction {
         if self.holds_exclusive(table) {
             return Ok(());
         }
-        match self.acquire(Resource::Row(tree, key.clone()), LockMode::Exclusive, true) {
+        match self.acquire(Resource::Row(tree, key.clone()), LockMode::EXCLUSIVE, true) {
             Ok(acquired) => acquired.map(drop),
             Err(failure) => Err(self.lock_error(failure, table)),
         }
@@ -523,7 +524,7 @@ impl Transaction {
 
     /// Locks the name of a table or an index.
     pub(crate) fn lock_name(&mut self, name: &str) -> Result<()> {
-        match self.acquire(Resource::Name(name.into()), LockMode::Exclusive, true) {
+        match self.acquire(Resource::Name(name.into()), LockMode::EXCLUSIVE, true) {
             Ok(acquired) => acquired.map(drop),
             Err(failure) => Err(self.lock_error(failure, TreeId::CATALOG)),
         }
@@ -547,9 +548,7 @@ impl Transaction {
             }
             let max = self.engine.options().locks_max;
             if self.locks.held.len() > max {
-                let message = format!("the transaction holds more than {max} locks");
-                let error = Error::new(SqlState::OUT_OF_MEMORY, message);
-                return Ok(Err(error.hint("Make the changes in several transactions.")));
+                return Ok(Err(too_many_locks("transaction", max)));
             }
         }
         Ok(Ok(acquired))
@@ -575,50 +574,16 @@ impl Transaction {
         catalog
     }
 
+    fn lock_error(&self, failure: LockFailure, table: TreeId) -> Error {
+        let catalog = self.newest_catalog();
+        lock_error(failure, &catalog, &format!("lock on row in {}", catalog.describe(table)))
+    }
+
     fn merge_catalog(&mut self) {
         self.catalog = if self.changes.is_empty() {
             Arc::clone(&self.committed_catalog)
         } else {
             Arc::new(self.with_changes(&self.committed_catalog))
         };
-    }
-
-    fn lock_error(&self, failure: LockFailure, table: TreeId) -> Error {
-        let relation = || self.newest_catalog().describe(table);
-        match failure {
-            LockFailure::WouldBlock => {
-                let message = format!("could not obtain lock on row in {}", relation());
-                Error::new(SqlState::LOCK_NOT_AVAILABLE, message)
-            }
-            LockFailure::TimedOut => {
-                Error::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
-            }
-            LockFailure::Deadlock(cycle) => self.deadlock(&cycle),
-            LockFailure::Cancelled(error) => error,
-        }
-    }
-
-    fn deadlock(&self, cycle: &[(TxnId, Resource)]) -> Error {
-        let catalog = self.newest_catalog();
-        let blockers = cycle.iter().skip(1).chain(cycle.first()).map(|(txn, _)| txn);
-        let lines: Vec<String> = cycle
-            .iter()
-            .zip(blockers)
-            .map(|((txn, resource), blocker)| {
-                let what = describe(&catalog, resource);
-                format!("Transaction {} waits for {what}; blocked by transaction {}.", txn.0, blocker.0)
-            })
-            .collect();
-        Error::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
-            .detail(lines.join("\n"))
-            .hint("The transaction might succeed if retried.")
-    }
-}
-
-fn describe(catalog: &Catalog, resource: &Resource) -> String {
-    match resource {
-        Resource::Table(tree) => catalog.describe(*tree),
-        Resource::Row(tree, key) => format!("key {key:?} of {}", catalog.describe(*tree)),
-        Resource::Name(name) => format!("the name \"{name}\""),
     }
 }

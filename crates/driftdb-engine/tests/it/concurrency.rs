@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use driftdb_engine::{
-    Cancel, InsertOutcome, Isolation, LockWait, RowLock, RowLockMode, TableLock, Transaction, TxnOptions,
+    Cancel, InsertOutcome, Isolation, LockWait, RowLock, LockMode, TableLock, Transaction, TxnOptions,
 };
 use driftdb_types::{Error, KeyRange, SqlState, TableSchema, Value};
 
@@ -206,7 +206,7 @@ fn a_rollback_lets_the_waiter_go_on_without_running_again() {
         let (engine, table) = (engine.clone(), Arc::clone(&table));
         spawn(move || {
             let mut second = begin(&engine);
-            second.lock_row(&table, &key, LockWait::Wait).unwrap()
+            second.lock_row(&table, &key, LockMode::Update, LockWait::Wait).unwrap()
         })
     };
     rest();
@@ -368,18 +368,18 @@ fn nowait_skip_locked_share_and_timeouts() {
     let key = insert(&mut setup, &table, row(1, 0, "")).unwrap();
     commit(setup);
     let mut holder = begin(&engine);
-    assert_eq!(holder.lock_row(&table, &key, LockWait::Wait).unwrap(), RowLock::Unchanged);
+    assert_eq!(holder.lock_row(&table, &key, LockMode::Update, LockWait::Wait).unwrap(), RowLock::Unchanged);
     let mut other = begin(&engine);
-    let error = other.lock_row(&table, &key, LockWait::NoWait).unwrap_err();
+    let error = other.lock_row(&table, &key, LockMode::Update, LockWait::NoWait).unwrap_err();
     assert_eq!(error.state, SqlState::LOCK_NOT_AVAILABLE);
     assert_eq!(error.message, "could not obtain lock on row in relation \"t\"");
-    assert_eq!(other.lock_row(&table, &key, LockWait::SkipLocked).unwrap(), RowLock::Skipped);
+    assert_eq!(other.lock_row(&table, &key, LockMode::Update, LockWait::SkipLocked).unwrap(), RowLock::Skipped);
     drop(holder);
     let mut third = begin(&engine);
     for txn in [&mut other, &mut third] {
-        assert_eq!(txn.lock_row_for(&table, &key, RowLockMode::Share, LockWait::NoWait).unwrap(), RowLock::Unchanged);
+        assert_eq!(txn.lock_row(&table, &key, LockMode::Share, LockWait::NoWait).unwrap(), RowLock::Unchanged);
     }
-    assert!(third.lock_row(&table, &key, LockWait::NoWait).is_err());
+    assert!(third.lock_row(&table, &key, LockMode::Update, LockWait::NoWait).is_err());
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn a_wait_can_be_cancelled_and_timed_out() {
     waiter.begin_statement().unwrap();
     let shared = Arc::clone(&table);
     let thread = spawn(move || {
-        let error = waiter.lock_row(&shared, &key, LockWait::Wait).unwrap_err();
+        let error = waiter.lock_row(&shared, &key, LockMode::Update, LockWait::Wait).unwrap_err();
         (waiter, key, error)
     });
     rest();
@@ -404,7 +404,7 @@ fn a_wait_can_be_cancelled_and_timed_out() {
     cancel.reset();
     waiter.set_lock_timeout(Some(Duration::from_secs(3)));
     let shared = Arc::clone(&table);
-    let thread = spawn(move || waiter.lock_row(&shared, &key, LockWait::Wait).unwrap_err());
+    let thread = spawn(move || waiter.lock_row(&shared, &key, LockMode::Update, LockWait::Wait).unwrap_err());
     while !thread.is_finished() {
         sim.clock.advance(Duration::from_secs(1));
         std::thread::sleep(Duration::from_millis(5));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftdb_engine::{InsertOutcome, LockWait, TxnOptions, index_entry};
+use driftdb_engine::{InsertOutcome, LockMode, LockWait, TxnOptions, index_entry};
 use driftdb_store::ReadPoint;
 use driftdb_types::{ColumnId, KeyRange, SqlState, TableSchema, Value};
 
@@ -67,8 +67,8 @@ fn a_conflict_names_the_arbiter_and_the_other_row_and_leaves_no_lock() {
     assert_eq!(txn.insert_row(&table, row(1, 0, "y")).unwrap(), conflict("t_pkey", &first));
     assert_eq!(txn.insert_row_unless(&table, row(1, 0, "y"), Some("t_b_key")).unwrap(), conflict("t_b_key", &second));
     let mut other = begin(&engine);
-    other.lock_row(&table, &first, LockWait::NoWait).unwrap();
-    other.lock_row(&table, &second, LockWait::NoWait).unwrap();
+    other.lock_row(&table, &first, LockMode::Update, LockWait::NoWait).unwrap();
+    other.lock_row(&table, &second, LockMode::Update, LockWait::NoWait).unwrap();
     assert!(txn.commit(&meta()).unwrap().is_none());
 }
 
@@ -330,7 +330,7 @@ fn all_transactions_share_one_budget() {
     // Locks count too.
     let mut locker = begin(&engine);
     let error = (0..10_000)
-        .find_map(|id| locker.lock_row(&table, &driftdb_types::encode_key(&[Value::Int4(id)]), LockWait::Wait).err())
+        .find_map(|id| locker.lock_row(&table, &driftdb_types::encode_key(&[Value::Int4(id)]), LockMode::Update, LockWait::Wait).err())
         .unwrap();
     assert_eq!(error.state, SqlState::OUT_OF_MEMORY);
     drop(locker);

@@ -9,6 +9,7 @@
     reason = "tests stop where something is not as expected"
 )]
 
+mod advisory;
 mod concurrency;
 mod constraints;
 mod durability;

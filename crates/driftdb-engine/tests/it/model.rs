@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_engine::{
-    Engine, EngineOptions, IndexDefinition, InsertOutcome, Isolation, LockWait, RowLock, Savepoint, Transaction,
+    Engine, EngineOptions, IndexDefinition, InsertOutcome, Isolation, LockMode, LockWait, RowLock, Savepoint, Transaction,
     clustered_key, index_entry,
 };
 use driftdb_env::{Env, Rand, SimEnv, SimRand};
@@ -339,7 +339,7 @@ impl Model {
         let nulls = table.live_columns().any(|column| column.not_null && new[usize::from(column.id.0)].is_null());
         let known = running.state.get_mut(&table.id).unwrap();
         let conflict = conflicts(known, &new, Some(&key));
-        assert_eq!(running.txn.lock_row(&table, &key, LockWait::NoWait).unwrap(), RowLock::Unchanged);
+        assert_eq!(running.txn.lock_row(&table, &key, LockMode::Update, LockWait::NoWait).unwrap(), RowLock::Unchanged);
         match running.txn.update_row(&table, &key, &old, new.clone()) {
             Ok(moved) => {
                 assert!(!conflict && !nulls);
@@ -357,7 +357,7 @@ impl Model {
     fn delete(&mut self, running: &mut Running) {
         let Some(table) = self.some_table(running) else { return };
         let Some((key, old)) = self.some_row(running, &table) else { return };
-        assert_eq!(running.txn.lock_row(&table, &key, LockWait::NoWait).unwrap(), RowLock::Unchanged);
+        assert_eq!(running.txn.lock_row(&table, &key, LockMode::Update, LockWait::NoWait).unwrap(), RowLock::Unchanged);
         running.txn.delete_row(&table, &key, &old).unwrap();
         running.state.get_mut(&table.id).unwrap().rows.remove(&key);
     }

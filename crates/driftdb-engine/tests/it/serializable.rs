@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use driftdb_engine::{Cancel, Engine, EngineOptions, Isolation, LockWait, Transaction, TxnOptions};
+use driftdb_engine::{Cancel, Engine, EngineOptions, Isolation, LockMode, LockWait, Transaction, TxnOptions};
 use driftdb_env::Env;
 use driftdb_types::{Error, KeyRange, SqlState, TableSchema, Value, decode_row, encode_key};
 
@@ -35,7 +35,7 @@ fn key(id: i32) -> Vec<u8> {
 
 /// The row of that key, locked.
 fn locked(txn: &mut Transaction, table: &TableSchema, id: i32) -> Row {
-    txn.lock_row(table, &key(id), LockWait::Wait).unwrap();
+    txn.lock_row(table, &key(id), LockMode::Update, LockWait::Wait).unwrap();
     decode_row(table, &txn.get(table.id, &key(id)).unwrap().unwrap().payload).unwrap()
 }
 
@@ -214,7 +214,7 @@ fn a_lock_makes_sure_that_the_commit_goes_through() {
     let (_sim, engine) = sim(9);
     let table = fixture(&engine);
     let mut txn = serializable(&engine);
-    txn.lock_row(&table, &key(1), LockWait::Wait).unwrap();
+    txn.lock_row(&table, &key(1), LockMode::Update, LockWait::Wait).unwrap();
     assert!(read(&txn, &table, 1));
     let mut other = begin(&engine);
     put(&mut other, &table, row(2, 21, ""));

@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 
 use bytes::Bytes;
 use driftdb_engine::{
-    Cancel, CommitMeta, Engine, EngineOptions, InsertOutcome, Isolation, LockWait, RowLock, StatementError, TableLock,
+    Cancel, CommitMeta, Engine, EngineOptions, InsertOutcome, Isolation, LockMode, LockWait, RowLock, StatementError, TableLock,
     Transaction, TxnOptions,
 };
 use driftdb_env::{Env, SimEnv};
@@ -128,7 +128,7 @@ pub(crate) fn statement<T>(
         let savepoint = txn.savepoint();
         match run(txn) {
             Ok(result) => return Ok(result),
-            Err(StatementError::Restart) => txn.rollback_to(&savepoint),
+            Err(StatementError::Restart) => txn.restart_from(&savepoint),
             Err(StatementError::Error(error)) => {
                 txn.rollback_to(&savepoint);
                 return Err(error);
@@ -148,7 +148,7 @@ pub(crate) fn update(
         let mut count = 0;
         for (key, old) in rows(txn, table) {
             let Some(new) = choose(&old) else { continue };
-            if txn.lock_row(table, &key, LockWait::Wait)? == RowLock::Changed {
+            if txn.lock_row(table, &key, LockMode::Update, LockWait::Wait)? == RowLock::Changed {
                 return Err(StatementError::Restart);
             }
             txn.update_row(table, &key, &old, new)?;
@@ -171,7 +171,7 @@ pub(crate) fn delete(
             if !choose(&old) {
                 continue;
             }
-            if txn.lock_row(table, &key, LockWait::Wait)? == RowLock::Changed {
+            if txn.lock_row(table, &key, LockMode::Update, LockWait::Wait)? == RowLock::Changed {
                 return Err(StatementError::Restart);
             }
             txn.delete_row(table, &key, &old)?;
