@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 const RUN: u8 = 0;
 const REQUESTED: u8 = 1;
 const TIMED_OUT: u8 = 2;
+const TRANSACTION_TIMED_OUT: u8 = 3;
 const NO_DEADLINE: u64 = u64::MAX;
 
 /// Something that sleeps and can be woken to look around.
@@ -28,6 +29,8 @@ pub struct Cancel {
     state: AtomicU8,
     /// Monotonic microseconds, or [`NO_DEADLINE`]; meaningless without a clock.
     deadline_us: AtomicU64,
+    /// The same for the transaction, however many statements it has.
+    transaction_deadline_us: AtomicU64,
     clock: Option<Arc<dyn Clock>>,
     sleeper: Mutex<Option<Arc<dyn Wake>>>,
 }
@@ -38,6 +41,7 @@ impl Cancel {
         Cancel {
             state: AtomicU8::new(RUN),
             deadline_us: AtomicU64::new(NO_DEADLINE),
+            transaction_deadline_us: AtomicU64::new(NO_DEADLINE),
             clock: None,
             sleeper: Mutex::new(None),
         }
@@ -54,7 +58,7 @@ impl Cancel {
         self.wake_sleeper();
     }
 
-    /// Makes the flag good for the next statement: neither cancelled nor with a deadline.
+    /// Makes the flag good for the next statement: neither cancelled nor with a deadline of its own.
     pub fn reset(&self) {
         self.state.store(RUN, Ordering::SeqCst);
         self.deadline_us.store(NO_DEADLINE, Ordering::SeqCst);
@@ -68,23 +72,37 @@ impl Cancel {
         self.deadline_us.store(deadline, Ordering::SeqCst);
     }
 
+    /// Ends every statement from this time of the monotonic clock on (`transaction_timeout`), until another is set.
+    pub fn set_transaction_deadline(&self, deadline: Option<Duration>) {
+        self.transaction_deadline_us.store(deadline.map_or(NO_DEADLINE, as_us), Ordering::SeqCst);
+    }
+
+    /// How much time the transaction has left, where that is limited.
+    pub fn transaction_time_left(&self) -> Option<Duration> {
+        let deadline = self.transaction_deadline_us.load(Ordering::SeqCst);
+        let now_us = self.clock.as_ref().map(|clock| as_us(clock.monotonic()))?;
+        (deadline != NO_DEADLINE).then(|| Duration::from_micros(deadline.saturating_sub(now_us)))
+    }
+
     /// Whether [`Cancel::check`] would fail.
     pub fn is_cancelled(&self) -> bool {
         self.look() != RUN
     }
 
-    /// Fails with 57014 once the statement is to end.
+    /// Fails with 57014 once the statement is to end, with 25P04 once its transaction is.
     pub fn check(&self) -> Result<()> {
         match self.look() {
             RUN => Ok(()),
             TIMED_OUT => Err(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout")),
+            TRANSACTION_TIMED_OUT => Err(transaction_timeout()),
             _ => Err(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")),
         }
     }
 
     /// Whether a deadline is set, so that a sleeper has to look at the time itself.
     pub(crate) fn has_deadline(&self) -> bool {
-        self.clock.is_some() && self.deadline_us.load(Ordering::Relaxed) != NO_DEADLINE
+        let is_set = |deadline: &AtomicU64| deadline.load(Ordering::Relaxed) != NO_DEADLINE;
+        self.clock.is_some() && (is_set(&self.deadline_us) || is_set(&self.transaction_deadline_us))
     }
 
     /// Names who is to be woken by [`Cancel::cancel`]; `None` when nobody sleeps any more.
@@ -97,10 +115,15 @@ impl Cancel {
         if state != RUN {
             return state;
         }
-        let deadline = self.deadline_us.load(Ordering::Relaxed);
-        match &self.clock {
-            Some(clock) if deadline != NO_DEADLINE && as_us(clock.monotonic()) >= deadline => TIMED_OUT,
-            _ => RUN,
+        if !self.has_deadline() {
+            return RUN;
+        }
+        let now_us = self.clock.as_ref().map_or(0, |clock| as_us(clock.monotonic()));
+        let passed = |deadline: &AtomicU64| now_us >= deadline.load(Ordering::Relaxed);
+        match (passed(&self.transaction_deadline_us), passed(&self.deadline_us)) {
+            (true, _) => TRANSACTION_TIMED_OUT,
+            (false, true) => TIMED_OUT,
+            (false, false) => RUN,
         }
     }
 
@@ -110,6 +133,11 @@ impl Cancel {
             sleeper.wake();
         }
     }
+}
+
+/// The error of a transaction that took longer than `transaction_timeout`; its session ends with it.
+pub fn transaction_timeout() -> Error {
+    Error::new(SqlState::TRANSACTION_TIMEOUT, "terminating connection due to transaction timeout")
 }
 
 impl Default for Cancel {
@@ -155,5 +183,19 @@ mod tests {
         assert!(cancel.check().unwrap_err().message.contains("statement timeout"));
         cancel.set_timeout(None);
         assert_eq!(cancel.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_transaction_s_deadline_outlives_its_statements() {
+        let clock = SimClock::new();
+        let cancel = Cancel::with_clock(Arc::new(clock.clone()));
+        cancel.set_transaction_deadline(Some(clock.monotonic() + Duration::from_millis(10)));
+        clock.advance(Duration::from_millis(4));
+        cancel.reset();
+        assert_eq!(cancel.transaction_time_left(), Some(Duration::from_millis(6)));
+        clock.advance(Duration::from_millis(6));
+        assert_eq!(cancel.check().unwrap_err().state, SqlState::TRANSACTION_TIMEOUT);
+        cancel.set_transaction_deadline(None);
+        assert_eq!((cancel.check(), cancel.transaction_time_left()), (Ok(()), None));
     }
 }

@@ -40,7 +40,7 @@ mod transaction;
 mod write_set;
 
 pub use advisory::{AdvisoryMode, AdvisoryScope, AdvisoryWait, SessionLocks};
-pub use cancel::Cancel;
+pub use cancel::{Cancel, transaction_timeout};
 pub use catalog::{Catalog, NamedObject};
 pub use commits::Commits;
 pub use ddl::IndexDefinition;

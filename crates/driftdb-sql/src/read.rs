@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftdb_engine::{Cancel, Catalog, Engine, TxnReader};
+use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, TxnReader};
 use driftdb_store::StoreView;
 use driftdb_types::{CommitSeq, DataType, Result, Value};
 
@@ -59,6 +59,8 @@ pub(crate) struct QueryContext {
     pub(crate) read: ReadState,
     pub(crate) settings: Arc<Settings>,
     pub(crate) cancel: Arc<Cancel>,
+    /// Where advisory locks are taken.
+    pub(crate) locks: Arc<SessionLocks>,
     pub(crate) client: Arc<Client>,
     /// The clock's reading when the statement began, microseconds since 1970 UTC.
     pub(crate) statement_time_us: i64,

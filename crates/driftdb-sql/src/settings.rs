@@ -28,8 +28,6 @@ enum Kind {
     DateStyle,
     FloatDigits,
     SearchPath,
-    /// A duration, which must be 0: no limit.
-    NoLimit,
     /// A duration; 0: no limit.
     Limit,
     Isolation,
@@ -73,8 +71,8 @@ const SETTINGS: &[Setting] = &[
     setting("driftdb.comment", "", Kind::Text, false, "Kept with every commit: why it was made."),
     setting("driftdb.system_time", "", Kind::SystemTime, false, "Reads as of this point; empty: now."),
     setting("extra_float_digits", "1", Kind::FloatDigits, false, "Floats are shown with all their digits."),
-    setting("idle_in_transaction_session_timeout", "0", Kind::NoLimit, false, "0: no limit."),
-    setting("idle_session_timeout", "0", Kind::NoLimit, false, "0: no limit."),
+    setting("idle_in_transaction_session_timeout", "0", Kind::Limit, false, "Ends idle transactions; 0: no limit."),
+    setting("idle_session_timeout", "0", Kind::Limit, false, "Ends idle sessions; 0: no limit."),
     setting("in_hot_standby", "off", Kind::ReadOnly, true, "Whether this is a replica."),
     setting("integer_datetimes", "on", Kind::ReadOnly, true, "Dates and times are integers."),
     setting("IntervalStyle", "postgres", Kind::Only(&["postgres"]), true, "How intervals are shown."),
@@ -95,6 +93,7 @@ const SETTINGS: &[Setting] = &[
     setting("transaction_deferrable", "off", Kind::ReadOnly, false, "Of this transaction."),
     setting("transaction_isolation", "read committed", Kind::ReadOnly, false, "Of this transaction."),
     setting("transaction_read_only", "off", Kind::ReadOnly, false, "Of this transaction."),
+    setting("transaction_timeout", "0", Kind::Limit, false, "How long a transaction may take; 0: no limit."),
     setting("xmloption", "content", Kind::Only(&["content"]), false, "There is no xml."),
 ];
 
@@ -111,7 +110,6 @@ const REFUSED: &[&str] = &[
     "max_parallel_workers_per_gather",
     "random_page_cost",
     "constraint_exclusion",
-    "transaction_timeout",
     "effective_cache_size",
     "seed",
 ];
@@ -311,11 +309,6 @@ fn check(setting: &Setting, value: &str) -> Result<String> {
                 false => Err(refused(setting, value)),
             }
         }
-        Kind::NoLimit => match milliseconds(&lower) {
-            Some(0) => Ok("0".to_owned()),
-            Some(_) => Err(refused(setting, value)),
-            None => Err(invalid(setting, value)),
-        },
         Kind::Limit => match milliseconds(&lower) {
             Some(0) => Ok("0".to_owned()),
             Some(ms) => Ok(show_milliseconds(ms)),
@@ -343,10 +336,6 @@ mod tests {
     fn refuses_what_it_would_have_to_ignore() {
         let mut settings = Settings::new();
         assert_eq!(settings.set("statement_timeout", Some("0")), Ok(()));
-        assert_eq!(
-            settings.set("idle_session_timeout", Some("5s")).unwrap_err().state,
-            SqlState::FEATURE_NOT_SUPPORTED
-        );
         assert_eq!(settings.set("work_mem", Some("64MB")).unwrap_err().state, SqlState::FEATURE_NOT_SUPPORTED);
         assert_eq!(settings.set("no_such", Some("1")).unwrap_err().state, SqlState::UNDEFINED_OBJECT);
         assert_eq!(settings.set("server_version", Some("1")).unwrap_err().state, SqlState::CANT_CHANGE_RUNTIME_PARAM);

@@ -65,6 +65,12 @@ sqlstates! {
     STRING_DATA_RIGHT_TRUNCATION = "22001";
     /// The transaction has failed and waits for ROLLBACK.
     IN_FAILED_SQL_TRANSACTION = "25P02";
+    /// A session was idle for too long, within a transaction.
+    IDLE_IN_TRANSACTION_SESSION_TIMEOUT = "25P03";
+    /// A session was idle for too long.
+    IDLE_SESSION_TIMEOUT = "57P05";
+    /// A transaction took longer than it may.
+    TRANSACTION_TIMEOUT = "25P04";
     /// The statement cannot run inside a transaction block.
     ACTIVE_SQL_TRANSACTION = "25001";
     /// COMMIT, ROLLBACK or SAVEPOINT outside a transaction block.

@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use driftdb_engine::Cancel;
@@ -26,7 +27,7 @@ use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtoco
 
 use crate::auth::Auth;
 use crate::extended::{Portal, PreparedStatement};
-use crate::frontend::{Message, decode, is_extended};
+use crate::frontend::{Frame, Message, decode, is_extended};
 use crate::input::{Input, ReadError};
 use crate::output::{Output, Severity};
 use crate::registry::{CancelKey, Registration};
@@ -271,6 +272,9 @@ impl Connection {
                 {
                     return Err(Stop::Fatal(shutting_down()));
                 }
+                Err(Stop::Statement(error)) if error.state == SqlState::TRANSACTION_TIMEOUT => {
+                    return Err(Stop::Fatal(error));
+                }
                 Err(Stop::Statement(error)) => {
                     self.skip_until_sync = is_extended(tag) && tag != b'S';
                     self.failed(&error)?;
@@ -325,20 +329,34 @@ impl Connection {
         Ok(())
     }
 
-    fn next_frame(&mut self) -> Result<crate::frontend::Frame, Stop> {
+    fn next_frame(&mut self) -> Result<Frame, Stop> {
         let shutting_down = || Stop::Fatal(shutting_down());
         // What a client has sent up to its Sync is one piece of work: it is let finish if it is all here.
         let unfinished = self.in_batch && self.input.has_frame();
         if !self.registration.begin_wait() && !unfinished {
             return Err(shutting_down());
         }
-        let frame = self.input.frame();
+        // Between messages of one batch nobody is idle.
+        let limit = if self.in_batch { None } else { self.session.idle_limit() };
+        let frame = self.frame_within(limit.as_ref().map(|(limit, _)| *limit));
         self.registration.end_wait();
         frame.map_err(|error| match error {
             ReadError::Gone if self.registration.registry().is_stopping() => shutting_down(),
-            ReadError::Gone | ReadError::TimedOut => Stop::Gone,
+            ReadError::Gone => Stop::Gone,
+            ReadError::TimedOut => limit.map_or(Stop::Gone, |(_, error)| Stop::Fatal(error)),
             ReadError::Malformed(error) => Stop::Fatal(error),
         })
+    }
+
+    /// The next message. The socket is told of a limit only where there is one.
+    fn frame_within(&mut self, limit: Option<Duration>) -> Result<Frame, ReadError> {
+        if limit.is_none() {
+            return self.input.frame();
+        }
+        self.input.set_deadline(limit)?;
+        let frame = self.input.frame();
+        self.input.set_deadline(None)?;
+        frame
     }
 
     /// Acts on a message; true if ReadyForQuery is due.

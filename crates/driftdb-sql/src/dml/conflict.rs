@@ -110,7 +110,8 @@ impl Conflict {
                 )
                 .into());
         }
-        if exec.txn.lock_row(table, &key, LockWait::Wait)? != RowLock::Unchanged {
+        let mode = super::lock_mode(table, update.set.iter().map(|(column, ..)| *column));
+        if exec.txn.lock_row(table, &key, mode, LockWait::Wait)? != RowLock::Unchanged {
             return Err(StatementError::Restart);
         }
         let Some(found) = exec.txn.get(table.id, &key)? else {

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use datafusion::sql::sqlparser::ast::{
     Expr, Fetch, Ident, LimitClause, Offset, Query, SelectItem, SetExpr, TableFactor,
 };
-use driftdb_engine::{LockWait, TableLock};
+use driftdb_engine::{LockMode, LockWait, TableLock};
 use driftdb_types::{DataType, Error, Result, SqlState, TableSchema, Value};
 
 use super::target::{Finder, lock};
 use super::{params_of, plan_within};
 use crate::outcome::{Outcome, ResultColumn, RowStream, RowsTag};
-use crate::parse::{Blocked, QueryStatement, Source, TableName, name_of};
+use crate::parse::{Blocked, QueryStatement, RowLocking, Source, TableName, name_of};
 use crate::point::scalar::Scalar;
 use crate::point::{Compiler, ParamTypes, Scope, compile_items, single_table};
 use crate::query::{self, PlannedQuery, ROW_KEY_COLUMN};
@@ -45,6 +45,7 @@ enum Way {
 pub(crate) struct LockingPlan {
     table: Arc<TableSchema>,
     way: Way,
+    mode: LockMode,
     wait: LockWait,
     columns: Arc<[ResultColumn]>,
     params: Vec<DataType>,
@@ -57,10 +58,13 @@ impl LockingPlan {
         statement: &QueryStatement,
         types: &[Option<DataType>],
     ) -> Result<LockingPlan> {
-        let wait = match statement.lock {
-            None | Some(Blocked::Wait) => LockWait::Wait,
-            Some(Blocked::NoWait) => LockWait::NoWait,
-            Some(Blocked::SkipLocked) => LockWait::SkipLocked,
+        let Some(RowLocking { mode, blocked }) = statement.lock else {
+            return Err(Error::internal("a query that locks no rows was planned as one that does"));
+        };
+        let wait = match blocked {
+            Blocked::Wait => LockWait::Wait,
+            Blocked::NoWait => LockWait::NoWait,
+            Blocked::SkipLocked => LockWait::SkipLocked,
         };
         let SetExpr::Select(select) = statement.query.body.as_ref() else {
             return Err(Error::internal("FOR UPDATE of something else than SELECT"));
@@ -81,7 +85,17 @@ impl LockingPlan {
             None => general(exec, &qualifier, &statement.query, &mut types)?,
         };
         let params = super::resolved(&types);
-        Ok(LockingPlan { table, way, wait, columns, params })
+        Ok(LockingPlan { table, way, mode, wait, columns, params })
+    }
+
+    /// The clause, as errors and plans name it.
+    fn names(&self) -> (&'static str, &'static str) {
+        match self.mode {
+            LockMode::Update => ("SELECT FOR UPDATE", "Select For Update"),
+            LockMode::NoKeyUpdate => ("SELECT FOR NO KEY UPDATE", "Select For No Key Update"),
+            LockMode::Share => ("SELECT FOR SHARE", "Select For Share"),
+            LockMode::KeyShare => ("SELECT FOR KEY SHARE", "Select For Key Share"),
+        }
     }
 
     pub(crate) fn params(&self) -> Vec<DataType> {
@@ -94,7 +108,7 @@ impl LockingPlan {
 
     pub(crate) fn explain(&self, exec: &Exec<'_>) -> Result<Vec<String>> {
         match &self.way {
-            Way::Compiled { finder, .. } => Ok(finder.explain("Select For Update")),
+            Way::Compiled { finder, .. } => Ok(finder.explain(self.names().1)),
             Way::General { query, .. } => {
                 let mut context = exec.context();
                 context.row_keys = true;
@@ -105,12 +119,12 @@ impl LockingPlan {
     }
 
     pub(crate) fn run(&self, exec: &mut Exec<'_>) -> Run<Outcome> {
-        exec.check_writable("SELECT FOR UPDATE")?;
+        exec.check_writable(self.names().0)?;
         exec.txn.lock_table(self.table.id, TableLock::Write)?;
         let mut rows = Vec::new();
         match &self.way {
             Way::Compiled { finder, output } => finder.each(exec, |exec, key, values| {
-                if lock(exec, &self.table, key, self.wait)? {
+                if lock(exec, &self.table, key, self.mode, self.wait)? {
                     let env = exec.env();
                     rows.push(output.iter().map(|scalar| scalar.eval(&values, &env)).collect::<Result<Vec<_>>>()?);
                 }
@@ -144,7 +158,7 @@ impl LockingPlan {
                 let Some(Value::Bytea(key)) = found.pop() else {
                     return Err(Error::internal("a query for rows to lock gave no row key").into());
                 };
-                if !lock(exec, &self.table, &Bytes::from(key), self.wait)? {
+                if !lock(exec, &self.table, &Bytes::from(key), self.mode, self.wait)? {
                     continue;
                 }
                 match skip {

@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, Ident, Query, Value as Literal, Visit, Visitor};
-use driftdb_engine::InsertOutcome;
+use driftdb_engine::{InsertOutcome, LockMode};
 use driftdb_types::{
     Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, TimeZone, Value, parse_value_at,
 };
@@ -56,6 +56,15 @@ fn target_column<'t>(source: &Source, table: &'t TableSchema, ident: &Ident) -> 
             ident,
         )
     })
+}
+
+/// How an update of these columns locks a row: those who only need its key to stay are in nobody's way unless it changes.
+fn lock_mode(table: &TableSchema, columns: impl IntoIterator<Item = ColumnId>) -> LockMode {
+    let primary = table.primary_key.iter().flat_map(|key| &key.columns);
+    let unique = table.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.columns);
+    let keys: HashSet<ColumnId> = primary.chain(unique).copied().collect();
+    let changes_key = columns.into_iter().any(|column| keys.contains(&column));
+    if changes_key { LockMode::Update } else { LockMode::NoKeyUpdate }
 }
 
 /// The value as the column takes it.

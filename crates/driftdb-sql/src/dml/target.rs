@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use driftdb_engine::{LockWait, RowLock, StatementError};
+use driftdb_engine::{LockMode, LockWait, RowLock, StatementError};
 use driftdb_types::{KeyRange, Result, TableSchema, Value, decode_row};
 
 use crate::point::scalar::Scalar;
@@ -114,8 +114,14 @@ impl Finder {
 }
 
 /// Locks a row that was found. `false`: somebody else has it, and it is to be skipped.
-pub(super) fn lock(exec: &mut Exec<'_>, table: &TableSchema, key: &[u8], wait: LockWait) -> Run<bool> {
-    match exec.txn.lock_row(table, key, wait)? {
+pub(super) fn lock(
+    exec: &mut Exec<'_>,
+    table: &TableSchema,
+    key: &[u8],
+    mode: LockMode,
+    wait: LockWait,
+) -> Run<bool> {
+    match exec.txn.lock_row(table, key, mode, wait)? {
         RowLock::Unchanged => Ok(true),
         RowLock::Skipped => Ok(false),
         RowLock::Changed => Err(StatementError::Restart),

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, With,
     visit_expressions,
 };
-use driftdb_engine::{LockWait, TableLock};
+use driftdb_engine::{LockMode, LockWait, TableLock};
 use driftdb_types::{Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, Value};
 
 use super::expressions::Part;
@@ -48,6 +48,8 @@ struct Write {
     joined: bool,
     /// Where, in what the query gives, the values of other tables begin.
     others_at: usize,
+    /// How strongly the rows are locked.
+    mode: LockMode,
     returning: Option<Returning>,
     params: Vec<DataType>,
 }
@@ -83,6 +85,7 @@ impl UpdatePlan {
         let UpdateStatement { with, table, alias, set, from, selection, returning } = update;
         let schema = super::target_table(exec, source, table)?;
         let columns = set_targets(source, &schema, set)?;
+        let mode = super::lock_mode(&schema, columns.iter().map(|(column, _)| column.id));
         let parts = Parts {
             with: with.as_ref(),
             name: table,
@@ -104,7 +107,7 @@ impl UpdatePlan {
                 };
                 new.push((column.id, column.data_type, value));
             }
-            let write = Write::new(exec, &schema, Way::Compiled(Box::new(finder)), &parts, 0, &mut types)?;
+            let write = Write::new(exec, &schema, Way::Compiled(Box::new(finder)), &parts, 0, mode, &mut types)?;
             return Ok(UpdatePlan { write, set: new });
         }
         let mut exprs = Vec::new();
@@ -129,7 +132,7 @@ impl UpdatePlan {
                 }
             }
         }
-        let write = Write::new(exec, &schema, way, &parts, others_at, &mut types)?;
+        let write = Write::new(exec, &schema, way, &parts, others_at, mode, &mut types)?;
         Ok(UpdatePlan { write, set: new })
     }
 
@@ -198,7 +201,7 @@ impl DeletePlan {
             Some((finder, _)) => (Way::Compiled(Box::new(finder)), 0),
             None => general(exec, &schema, &parts, Vec::new(), &mut types)?,
         };
-        let write = Write::new(exec, &schema, way, &parts, others_at, &mut types)?;
+        let write = Write::new(exec, &schema, way, &parts, others_at, LockMode::Update, &mut types)?;
         Ok(DeletePlan { write })
     }
 
@@ -239,6 +242,7 @@ impl Write {
         way: Way,
         parts: &Parts<'_>,
         others_at: usize,
+        mode: LockMode,
         types: &mut Vec<Option<DataType>>,
     ) -> Result<Write> {
         let joined = !parts.others.is_empty();
@@ -257,7 +261,7 @@ impl Write {
             }
         };
         let params = super::resolved(types);
-        Ok(Write { table: Arc::clone(table), way, joined, others_at, returning, params })
+        Ok(Write { table: Arc::clone(table), way, joined, others_at, mode, returning, params })
     }
 
     fn columns(&self) -> Option<Arc<[ResultColumn]>> {
@@ -291,7 +295,7 @@ impl Write {
         let (_, planned) = match &self.way {
             Way::Compiled(finder) => {
                 return finder.each(exec, |exec, key, old| {
-                    lock(exec, &self.table, key, LockWait::Wait)?;
+                    lock(exec, &self.table, key, self.mode, LockWait::Wait)?;
                     step(exec, key, old, &[])?;
                     Ok(true)
                 });
@@ -312,7 +316,7 @@ impl Write {
                 if self.joined && !seen.insert(key.clone()) {
                     continue;
                 }
-                lock(exec, &self.table, &key, LockWait::Wait)?;
+                lock(exec, &self.table, &key, self.mode, LockWait::Wait)?;
                 let Some(old) = row_at(exec, &self.table, &key)? else {
                     return Err(Error::internal("a row that was found and locked is not there").into());
                 };

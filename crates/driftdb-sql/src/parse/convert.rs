@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::*;
+use driftdb_engine::LockMode;
 use driftdb_types::{Error, Result, SqlState};
 
 use super::allow::Walk;
@@ -50,14 +51,18 @@ fn convert_query(source: &Source, mut query: Query, walk: &mut Walk<'_>) -> Resu
     walk.query(&query)?;
     let lock = match locks.as_slice() {
         [] => None,
-        [LockClause { lock_type: LockType::Share, .. }] => return Err(Error::unsupported("FOR SHARE")),
-        [LockClause { lock_type: LockType::Update, of, nonblock }] => {
+        [LockClause { lock_type, of, nonblock }] => {
             check_lockable(source, &query, of.as_ref())?;
-            Some(match nonblock {
+            let mode = match lock_type {
+                LockType::Share => LockMode::Share,
+                LockType::Update => LockMode::Update,
+            };
+            let blocked = match nonblock {
                 None => Blocked::Wait,
                 Some(NonBlock::Nowait) => Blocked::NoWait,
                 Some(NonBlock::SkipLocked) => Blocked::SkipLocked,
-            })
+            };
+            Some(RowLocking { mode, blocked })
         }
         _ => return Err(Error::unsupported("more than one FOR UPDATE clause")),
     };

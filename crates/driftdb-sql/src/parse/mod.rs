@@ -25,6 +25,7 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::{Expr, Ident, LimitClause, Query, Value};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+use driftdb_engine::LockMode;
 use driftdb_types::{DataType, Error, Result, SqlState};
 
 use self::allow::{Found, Walk};
@@ -102,7 +103,7 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
         return Ok(Statement::from_kind(source, kind, placeholders));
     }
     refusals::refuse(source, &tokens)?;
-    let (tokens, no_data) = shorthand::spell_out(tokens);
+    let (tokens, unsaid) = shorthand::spell_out(tokens);
     let (tokens, moved) = temporal::rewrite(source, tokens)?;
     let mut parser = Parser::new(&dialect::DriftDialect)
         .with_recursion_limit(NESTING_MAX)
@@ -115,11 +116,19 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
     temporal::restore_aliases(&mut parsed, moved)?;
     let mut walk = Walk::new(source);
     let mut kind = convert::convert(source, parsed, &mut walk)?;
-    if let Kind::CreateTableAs(create) = &mut kind {
-        create.columns = names;
-        if no_data {
-            without_rows(&mut create.query);
+    match &mut kind {
+        Kind::CreateTableAs(create) => {
+            create.columns = names;
+            if unsaid.no_data {
+                without_rows(&mut create.query);
+            }
         }
+        Kind::Query(query) if unsaid.key => {
+            if let Some(lock) = &mut query.lock {
+                lock.mode = if lock.mode == LockMode::Share { LockMode::KeyShare } else { LockMode::NoKeyUpdate };
+            }
+        }
+        _ => {}
     }
     let Found { placeholders, types } = walk.found;
     Ok(Statement { parsed: Arc::new(Parsed { source: source.clone(), kind, placeholders, types }) })

@@ -19,8 +19,6 @@ enum Place {
 }
 
 const PHRASES: &[(&[&str], Place, &str)] = &[
-    (&["for", "no", "key", "update"], Place::Anywhere, "FOR NO KEY UPDATE"),
-    (&["for", "key", "share"], Place::Anywhere, "FOR KEY SHARE"),
     (&["for", "portion", "of"], Place::Anywhere, "FOR PORTION OF"),
     (&["with", "current", "schema"], Place::Anywhere, "WITH CURRENT SCHEMA"),
     (&["with", "dropped", "columns"], Place::Anywhere, "WITH DROPPED COLUMNS"),

@@ -7,14 +7,25 @@
 //! | `trim(LEADING FROM x)`, `trim(FROM x)` | `trim(LEADING x)`, `trim(x)` |
 //! | `FROM ONLY t`, `UPDATE ONLY t` | `FROM t`, `UPDATE t`: no table inherits from another |
 //! | `CREATE TABLE … AS … WITH [NO] DATA` | the same without, and whether it said NO |
+//! | `FOR NO KEY UPDATE`, `FOR KEY SHARE` | `FOR UPDATE`, `FOR SHARE`, and that it said KEY |
 
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::source::{is_token, is_word};
 
-/// Rewrites one statement's tokens; gives them, and whether it is a CREATE TABLE AS that ends in WITH NO DATA.
-pub(super) fn spell_out(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
+/// What sqlparser's statement does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unsaid {
+    /// A CREATE TABLE AS that ends in WITH NO DATA.
+    pub(super) no_data: bool,
+    /// Rows are locked FOR NO KEY UPDATE or FOR KEY SHARE. There can be one such clause.
+    pub(super) key: bool,
+}
+
+/// Rewrites one statement's tokens.
+pub(super) fn spell_out(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, Unsaid) {
     let no_data = cut_with_data(&mut tokens);
+    let key = cut_key(&mut tokens);
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     // Where the VALUES end that were put into a subquery, as how many parentheses are open there.
     let mut closings: Vec<usize> = Vec::new();
@@ -47,7 +58,17 @@ pub(super) fn spell_out(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, 
             out.push(token.clone());
         }
     }
-    (out, no_data)
+    (out, Unsaid { no_data, key })
+}
+
+/// Takes NO KEY or KEY out of the clause that locks rows. Says whether it was there.
+fn cut_key(tokens: &mut Vec<TokenWithSpan>) -> bool {
+    let words: [&[&str]; 2] = [&["for", "no", "key", "update"], &["for", "key", "share"]];
+    let found = (0..tokens.len()).find_map(|at| {
+        let said = |words: &&[&str]| words.iter().enumerate().all(|(n, word)| is_word(tokens.get(at + n), word));
+        words.into_iter().find(said).map(|words| at + 1..at + words.len() - 1)
+    });
+    found.is_some_and(|range| tokens.drain(range).count() > 0)
 }
 
 /// Words that change nothing: ONLY, as no table inherits from another, and the FROM in front of all that `trim` takes.

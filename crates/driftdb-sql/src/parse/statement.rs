@@ -1,6 +1,6 @@
 //! The statements DriftDB runs: the allow-list itself.
 
-use driftdb_engine::Isolation;
+use driftdb_engine::{Isolation, LockMode};
 use driftdb_types::DataType;
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, OnConflict, Query, SelectItem, TableWithJoins, With};
@@ -80,7 +80,14 @@ pub(crate) enum Kind {
     Deallocate(Option<String>),
 }
 
-/// How a statement locks the rows it reads.
+/// How a statement locks the rows it reads: FOR UPDATE, FOR SHARE and their like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowLocking {
+    pub(crate) mode: LockMode,
+    pub(crate) blocked: Blocked,
+}
+
+/// What is done about a row that somebody else has locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocked {
     Wait,
@@ -92,7 +99,7 @@ pub(crate) enum Blocked {
 pub(crate) struct QueryStatement {
     /// Without its FOR UPDATE.
     pub(crate) query: Query,
-    pub(crate) lock: Option<Blocked>,
+    pub(crate) lock: Option<RowLocking>,
 }
 
 #[derive(Clone, Debug)]

@@ -139,6 +139,7 @@ pub(super) fn facts(ctx: &QueryContext) -> Result<Facts> {
         statement_time_us: ctx.statement_time_us,
         clock: Arc::clone(&ctx.read.engine.env().clock),
         cancel: Arc::clone(&ctx.cancel),
+        locks: Arc::clone(&ctx.locks),
     })
 }
 

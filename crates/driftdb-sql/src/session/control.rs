@@ -15,9 +15,11 @@ impl Session {
     pub(super) fn start(&mut self, characteristics: Characteristics, block: bool) {
         let Characteristics { level, read_only, deferrable, as_of } = characteristics;
         let options = TxnOptions { isolation: level.isolation(), read_only };
-        let txn = self.db.shared.engine.begin(options, Arc::clone(&self.cancel));
+        let txn = self.db.shared.engine.begin_in(&self.locks, options, Arc::clone(&self.cancel));
         let settings_before = Arc::clone(&self.lasting);
         let began_us = self.now_us();
+        let began = self.db.shared.engine.env().clock.monotonic();
+        self.limit_transaction(began);
         self.state = State::Active(Box::new(Active {
             txn,
             block,
@@ -27,6 +29,7 @@ impl Session {
             settings_before,
             as_of,
             began_us,
+            began,
         }));
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftdb_engine::{Cancel, Catalog, Engine, StatementError, Transaction};
+use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, StatementError, Transaction};
 use driftdb_types::{CommitSeq, Error, Result, SqlState, TimeZone, Value};
 
 use super::plan::{Plan, Planned};
@@ -25,6 +25,7 @@ pub(crate) struct Exec<'a> {
     runtime: &'a Arc<QueryRuntime>,
     pub(crate) settings: &'a Arc<Settings>,
     pub(crate) cancel: &'a Arc<Cancel>,
+    locks: &'a Arc<SessionLocks>,
     client: &'a Arc<Client>,
     /// The read point for tables without a clause of their own.
     pub(crate) system_time: Option<CommitSeq>,
@@ -61,6 +62,7 @@ impl Exec<'_> {
             },
             settings: Arc::clone(self.settings),
             cancel: Arc::clone(self.cancel),
+            locks: Arc::clone(self.locks),
             client: Arc::clone(self.client),
             statement_time_us: self.statement_us,
             transaction_time_us: self.began_us,
@@ -127,6 +129,7 @@ impl Session {
             runtime: &self.db.shared.runtime,
             settings: &self.settings,
             cancel: &self.cancel,
+            locks: &self.locks,
             client: &self.client,
             system_time,
             began_us: *began_us,
@@ -156,7 +159,7 @@ impl Session {
                     return Ok(done);
                 }
                 Err(StatementError::Restart) => {
-                    exec.txn.rollback_to(&before);
+                    exec.txn.restart_from(&before);
                     exec.cancel.check()?;
                 }
                 Err(StatementError::Error(error)) => return Err(error),

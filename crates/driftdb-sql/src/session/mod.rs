@@ -14,8 +14,9 @@ mod simple;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use driftdb_engine::{Cancel, CommitMeta, Savepoint, Transaction};
+use driftdb_engine::{Cancel, CommitMeta, Savepoint, SessionLocks, Transaction, transaction_timeout};
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value};
 
 pub(crate) use self::execute::{Exec, Run};
@@ -45,6 +46,8 @@ struct Active {
     as_of: Option<CommitSeq>,
     /// The clock at its begin: `now()`.
     began_us: i64,
+    /// The same on the monotonic clock.
+    began: Duration,
 }
 
 struct NamedSavepoint {
@@ -103,12 +106,21 @@ pub struct Session {
     state: State,
     statements: HashMap<String, NamedStatement>,
     cancel: Arc<Cancel>,
+    locks: Arc<SessionLocks>,
     notices: Vec<Notice>,
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Plans and results may outlive the session, and with them the handle on its locks.
+        self.abort();
+        self.locks.unlock_all();
     }
 }
 
@@ -141,6 +153,7 @@ impl Session {
         let point = system_time::fixed(&db.shared.engine, settings.raw("driftdb.system_time"), settings.time_zone())?;
         settings.set("driftdb.system_time", Some(&point))?;
         let cancel = Arc::new(Cancel::with_clock(Arc::clone(&db.shared.engine.env().clock)));
+        let locks = db.shared.engine.session_locks();
         let settings = Arc::new(settings);
         let mut session = Session {
             db,
@@ -153,6 +166,7 @@ impl Session {
             state: State::Idle,
             statements: HashMap::new(),
             cancel,
+            locks,
             notices: Vec::new(),
         };
         session.check_start()?;
@@ -316,9 +330,35 @@ impl Session {
     /// A statement begins: what ended the last one is over, and its time limit starts.
     fn start_timing(&self) {
         self.cancel.reset();
+        match &self.state {
+            State::Idle => self.cancel.set_transaction_deadline(None),
+            State::Active(active) => self.limit_transaction(active.began),
+            // It stands as it did when the transaction failed.
+            State::Failed { .. } => {}
+        }
         if let Some(limit) = self.settings.limit("statement_timeout") {
             self.cancel.set_timeout(Some(limit));
         }
+    }
+
+    /// A transaction that began at this time of the monotonic clock may go on for as long as the settings say.
+    fn limit_transaction(&self, began: Duration) {
+        let limit = self.settings.limit("transaction_timeout");
+        self.cancel.set_transaction_deadline(limit.map(|limit| began.saturating_add(limit)));
+    }
+
+    /// For how long the session may wait for its client's next statement, and the error with which it ends then.
+    pub fn idle_limit(&self) -> Option<(Duration, Error)> {
+        if self.transaction_status() == TransactionStatus::Idle {
+            let error = || Error::new(SqlState::IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout");
+            return self.settings.limit("idle_session_timeout").map(|limit| (limit, error()));
+        }
+        let idle = self.settings.limit("idle_in_transaction_session_timeout").map(|limit| {
+            let message = "terminating connection due to idle-in-transaction timeout";
+            (limit, Error::new(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, message))
+        });
+        let whole = self.cancel.transaction_time_left().map(|left| (left, transaction_timeout()));
+        idle.into_iter().chain(whole).min_by_key(|(limit, _)| *limit)
     }
 
     fn now_us(&self) -> i64 {

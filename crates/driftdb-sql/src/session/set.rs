@@ -161,6 +161,7 @@ impl Session {
             }
             self.reset_all()?;
             self.statements.clear();
+            self.locks.unlock_all();
         }
         Ok(Outcome::command(tag))
     }

@@ -185,3 +185,130 @@ fn a_prepared_statement_follows_the_catalog() {
     let error = simple(&mut session, "EXECUTE one(1)").map(|_| ()).unwrap_err();
     assert_eq!(error.state.code(), "42P01");
 }
+
+#[test]
+fn the_four_row_locks_go_together_as_postgresql_s_do() {
+    let fixture = fixture();
+    let modes = ["KEY SHARE", "SHARE", "NO KEY UPDATE", "UPDATE"];
+    let mut table = Vec::new();
+    for held in modes {
+        let mut holder = fixture.session();
+        simple(&mut holder, &format!("BEGIN; SELECT v FROM t WHERE id = 1 FOR {held}")).unwrap();
+        let mut line = String::new();
+        for asked in modes {
+            let mut other = fixture.session();
+            let sql = format!("SELECT v FROM t WHERE id = 1 FOR {asked} OF t NOWAIT");
+            line.push(match simple(&mut other, &sql).map(|answer| answer.rows) {
+                Ok(rows) if rows == ["0"] => '.',
+                Err(error) if error.state.code() == "55P03" => 'x',
+                other => panic!("{sql}: {other:?}"),
+            });
+        }
+        table.push(line);
+    }
+    assert_eq!(table, ["...x", "..xx", ".xxx", "xxxx"]);
+}
+
+#[test]
+fn an_update_leaves_those_alone_who_need_the_key_to_stay() {
+    let fixture = fixture();
+    let mut child = fixture.session();
+    simple(&mut child, "BEGIN; SELECT 1 FROM t WHERE id = 1 FOR KEY SHARE").unwrap();
+    let mut parent = fixture.session();
+    simple(&mut parent, "SET lock_timeout = '100ms'").unwrap();
+    simple(&mut parent, "UPDATE t SET v = 5 WHERE id = 1").unwrap();
+    simple(&mut parent, "INSERT INTO t VALUES (1, 6) ON CONFLICT (id) DO NOTHING").map(|_| ()).unwrap_err();
+    for sql in ["DELETE FROM t WHERE id = 1", "UPDATE t SET id = 9 WHERE id = 1"] {
+        assert_eq!(simple(&mut parent, sql).map(|_| ()).unwrap_err().state.code(), "55P03", "{sql}");
+    }
+    simple(&mut child, "COMMIT").unwrap();
+    simple(&mut parent, "DELETE FROM t WHERE id = 1").unwrap();
+}
+
+#[test]
+fn a_savepoint_gives_the_locks_back_that_were_taken_after_it() {
+    let fixture = fixture();
+    let (mut session, mut other) = (fixture.session(), fixture.session());
+    simple(&mut session, "BEGIN; UPDATE t SET v = 1 WHERE id = 1; SAVEPOINT s; UPDATE t SET v = 1 WHERE id = 2").unwrap();
+    let locked = |other: &mut driftdb_sql::Session, id: i32| {
+        simple(other, &format!("SELECT 1 FROM t WHERE id = {id} FOR UPDATE NOWAIT")).is_err()
+    };
+    assert!(locked(&mut other, 1) && locked(&mut other, 2));
+    simple(&mut session, "ROLLBACK TO s").unwrap();
+    assert!(locked(&mut other, 1) && !locked(&mut other, 2));
+    simple(&mut session, "UPDATE t SET v = 2 WHERE id = 2").unwrap();
+    assert!(locked(&mut other, 2));
+    simple(&mut session, "COMMIT").unwrap();
+    assert!(!locked(&mut other, 1) && !locked(&mut other, 2));
+}
+
+#[test]
+fn advisory_locks_wait_and_end_as_their_scope_says() {
+    let fixture = fixture();
+    let mut session = fixture.session();
+    simple(&mut session, "SELECT pg_advisory_lock(1)").unwrap();
+    simple(&mut session, "BEGIN; SELECT pg_advisory_xact_lock(2, 3)").unwrap();
+    let mut other = fixture.session();
+    let tried = |other: &mut driftdb_sql::Session, call: &str| {
+        simple(other, &format!("SELECT pg_try_advisory_{call}")).unwrap().rows[0].clone()
+    };
+    assert_eq!(tried(&mut other, "lock(1)"), "f");
+    assert_eq!(tried(&mut other, "lock_shared(1)"), "f");
+    assert_eq!(tried(&mut other, "lock(2, 3)"), "f");
+    assert_eq!(tried(&mut other, "xact_lock(4)"), "t");
+    assert_eq!(tried(&mut session, "lock(4)"), "t", "the other's transaction is over");
+    let waiter = start(&fixture, &["SELECT pg_advisory_lock(2, 3)"]);
+    assert!(waiter.recv_timeout(SOON).is_err());
+    simple(&mut session, "ROLLBACK").unwrap();
+    waiter.recv_timeout(LATE).unwrap().unwrap();
+    assert_eq!(tried(&mut other, "lock(1)"), "f", "it is the session's");
+    assert_eq!(simple(&mut session, "SELECT pg_advisory_unlock(1), pg_advisory_unlock(1)").unwrap().rows, ["t | f"]);
+    assert_eq!(tried(&mut other, "lock(1)"), "t");
+    simple(&mut other, "SET lock_timeout = '50ms'").unwrap();
+    assert_eq!(simple(&mut other, "SELECT pg_advisory_lock(4)").map(|_| ()).unwrap_err().state.code(), "55P03");
+    drop(session);
+    assert_eq!(tried(&mut other, "lock(4)"), "t", "who is gone holds nothing");
+}
+
+#[test]
+fn of_two_serializable_transactions_that_read_what_the_other_writes_one_fails() {
+    let fixture = fixture();
+    let (mut first, mut second) = (fixture.session(), fixture.session());
+    for session in [&mut first, &mut second] {
+        simple(session, "BEGIN ISOLATION LEVEL SERIALIZABLE").unwrap();
+        assert_eq!(simple(session, "SELECT sum(v) FROM t WHERE id < 3").unwrap().rows, ["0"]);
+    }
+    simple(&mut first, "UPDATE t SET v = 1 WHERE id = 1").unwrap();
+    simple(&mut second, "UPDATE t SET v = 1 WHERE id = 2").unwrap();
+    simple(&mut first, "COMMIT").unwrap();
+    let error = simple(&mut second, "COMMIT").map(|_| ()).unwrap_err();
+    assert_eq!(error.state.code(), "40001");
+    assert!(error.detail.unwrap().contains("relation \"t\""));
+    simple(&mut second, "INSERT INTO t VALUES (7)").unwrap();
+}
+
+/// A scan by DataFusion reads the range of keys it was given, not the table.
+#[test]
+fn a_scan_of_a_range_is_in_the_way_of_that_range_only() {
+    let fixture = fixture();
+    simple(&mut fixture.session(), "CREATE INDEX t_tag ON t (tag)").unwrap();
+    for (query, write, fails) in [
+        ("SELECT sum(v) FROM t WHERE id BETWEEN 1 AND 2", "UPDATE t SET v = v + 1 WHERE id = 3", false),
+        ("SELECT sum(v) FROM t WHERE id BETWEEN 1 AND 2", "UPDATE t SET v = v + 1 WHERE id = 2", true),
+        ("SELECT sum(v) FROM t WHERE id > 10", "INSERT INTO t VALUES (11)", true),
+        ("SELECT count(*) FROM t WHERE tag = 'b'", "UPDATE t SET v = v + 1 WHERE id = 3", false),
+        ("SELECT count(*) FROM t WHERE tag = 'b'", "UPDATE t SET tag = 'b' WHERE id = 3", true),
+        ("SELECT count(*) FROM t FOR SYSTEM_TIME AS OF @SEQ:2", "UPDATE t SET v = v + 1 WHERE id = 3", false),
+        ("SELECT count(*) FROM driftdb.history('t')", "UPDATE t SET v = v + 1 WHERE id = 3", true),
+        ("SELECT count(*) FROM driftdb.commits", "UPDATE t SET v = v + 1 WHERE id = 3", true),
+        ("SELECT count(*) FROM pg_class", "UPDATE t SET v = v + 1 WHERE id = 3", false),
+        ("SELECT count(*) FROM pg_class", "CREATE TABLE other (a int)", true),
+    ] {
+        let (mut reader, mut writer) = (fixture.session(), fixture.session());
+        simple(&mut reader, &format!("BEGIN ISOLATION LEVEL SERIALIZABLE; {query}; UPDATE t SET v = v + 1 WHERE id = 1"))
+            .unwrap();
+        simple(&mut writer, write).unwrap();
+        let ended = simple(&mut reader, "COMMIT").map(|_| ());
+        assert_eq!(ended.is_err(), fails, "{query}; {write}: {ended:?}");
+    }
+}

@@ -12,6 +12,7 @@ mod from_char;
 mod interval;
 mod json;
 mod key;
+mod locks;
 mod logic;
 mod math;
 mod misc;
@@ -34,7 +35,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
     Volatility,
 };
-use driftdb_engine::{Cancel, Catalog};
+use driftdb_engine::{Cancel, Catalog, SessionLocks};
 use driftdb_env::Clock;
 use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
 use sha2::{Digest, Sha256};
@@ -61,6 +62,7 @@ pub(crate) struct Facts {
     pub(crate) statement_time_us: i64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cancel: Arc<Cancel>,
+    pub(crate) locks: Arc<SessionLocks>,
 }
 
 /// How a function treats NULL arguments.
@@ -94,7 +96,7 @@ pub(crate) fn is_not_done(name: &str) -> bool {
 
 /// The builtin of that name.
 pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
-    let groups: [&'static [Builtin]; 13] = [
+    let groups: [&'static [Builtin]; 14] = [
         arith::OPERATORS,
         text::FUNCTIONS,
         math::FUNCTIONS,
@@ -108,6 +110,7 @@ pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
         json::FUNCTIONS,
         misc::FUNCTIONS,
         key::FUNCTIONS,
+        locks::FUNCTIONS,
     ];
     groups.into_iter().flatten().find(|builtin| builtin.name == name)
 }
