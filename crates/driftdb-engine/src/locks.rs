@@ -402,7 +402,8 @@ impl LockTable {
         let Some(own) = before.next().map(|waiter| waiter.mode) else { return Vec::new() };
         // Who waits for somebody in the queue waits through him for all that he waits for. As a stronger mode conflicts
         // with all that a weaker one does, the strongest of this chain says it all.
-        let mode = before.fold(own, |mode, waiter| if mode.conflicts(waiter.mode) { mode.max(waiter.mode) } else { mode });
+        let mode =
+            before.fold(own, |mode, waiter| if mode.conflicts(waiter.mode) { mode.max(waiter.mode) } else { mode });
         lock.holders()
             .filter(|holder| holder.txn != txn && mode.conflicts(holder.mode))
             .map(|holder| holder.txn)

@@ -443,7 +443,7 @@ impl Pipeline {
             self.reject_outdated(group);
             if group.is_empty() { Ok(Vec::new()) } else { self.try_write_group(group) }
         }))
-            .unwrap_or_else(|_| Err(self.write_panicked()));
+        .unwrap_or_else(|_| Err(self.write_panicked()));
         match result {
             Ok(stamps) => {
                 self.times.settle();

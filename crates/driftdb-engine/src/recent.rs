@@ -157,7 +157,10 @@ impl RecentWrites {
                 SqlState::SERIALIZATION_FAILURE,
                 "could not serialize access: more was written since the transaction's snapshot than is kept",
             )
-            .detail(format!("The snapshot is of commit {seq}; what was written is known after commit {} only.", state.complete_after))
+            .detail(format!(
+                "The snapshot is of commit {seq}; what was written is known after commit {} only.",
+                state.complete_after
+            ))
             .hint("The transaction might succeed if retried, or if it is shorter."));
         }
         let skip = usize::try_from(seq.0 - state.complete_after.0).unwrap_or(usize::MAX);

@@ -26,12 +26,12 @@ use driftdb_store::{ReadPoint, StoreView, Write};
 use driftdb_types::{CommitSeq, Error, KeyRange, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
 use imbl::OrdMap;
 
+use crate::advisory::SessionLocks;
 use crate::budget::Charge;
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogChange};
 use crate::engine::Engine;
 use crate::error::{StatementError, serialization_failure, too_many_locks};
-use crate::advisory::SessionLocks;
 use crate::locks::{Acquired, LockFailure, LockMode, LockRequest, LockTable, Resource, lock_error};
 use crate::pipeline::{CommitRequest, UncheckedReads};
 use crate::reader::{self, RowVersion, TxnReader, TxnScan};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftdb_engine::AdvisoryMode::{Exclusive, Shared};
-use driftdb_engine::{AdvisoryKey, AdvisoryMode, AdvisoryScope, AdvisoryWait, Cancel, Engine, SessionLocks, Transaction};
+use driftdb_engine::{
+    AdvisoryKey, AdvisoryMode, AdvisoryScope, AdvisoryWait, Cancel, Engine, SessionLocks, Transaction,
+};
 use driftdb_types::SqlState;
 
 use crate::support::{meta, sim, spawn};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use driftdb_engine::{
-    Cancel, InsertOutcome, Isolation, LockWait, RowLock, LockMode, TableLock, Transaction, TxnOptions,
+    Cancel, InsertOutcome, Isolation, LockMode, LockWait, RowLock, TableLock, Transaction, TxnOptions,
 };
 use driftdb_types::{Error, KeyRange, SqlState, TableSchema, Value};
 

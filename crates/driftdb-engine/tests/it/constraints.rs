@@ -330,7 +330,11 @@ fn all_transactions_share_one_budget() {
     // Locks count too.
     let mut locker = begin(&engine);
     let error = (0..10_000)
-        .find_map(|id| locker.lock_row(&table, &driftdb_types::encode_key(&[Value::Int4(id)]), LockMode::Update, LockWait::Wait).err())
+        .find_map(|id| {
+            locker
+                .lock_row(&table, &driftdb_types::encode_key(&[Value::Int4(id)]), LockMode::Update, LockWait::Wait)
+                .err()
+        })
         .unwrap();
     assert_eq!(error.state, SqlState::OUT_OF_MEMORY);
     drop(locker);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_engine::{
-    Engine, EngineOptions, IndexDefinition, InsertOutcome, Isolation, LockMode, LockWait, RowLock, Savepoint, Transaction,
-    clustered_key, index_entry,
+    Engine, EngineOptions, IndexDefinition, InsertOutcome, Isolation, LockMode, LockWait, RowLock, Savepoint,
+    Transaction, clustered_key, index_entry,
 };
 use driftdb_env::{Env, Rand, SimEnv, SimRand};
 use driftdb_store::{Period, ReadPoint, StoreView};

@@ -56,10 +56,7 @@ fn read(txn: &Transaction, table: &TableSchema, id: i32) -> bool {
 }
 
 fn range(from: i32, to: i32) -> KeyRange {
-    KeyRange {
-        start: Bound::Included(key(from)),
-        end: Bound::Excluded(key(to)),
-    }
+    KeyRange { start: Bound::Included(key(from)), end: Bound::Excluded(key(to)) }
 }
 
 fn fails(txn: Transaction) -> Error {
@@ -79,7 +76,10 @@ fn of_two_that_read_what_the_other_writes_the_second_fails() {
     put(&mut second, &table, row(2, 21, "second"));
     let stamp = commit(first);
     let error = fails(second);
-    assert_eq!(error.detail.unwrap(), format!("Commit {} changed what this transaction had read of relation \"t\".", stamp.seq));
+    assert_eq!(
+        error.detail.unwrap(),
+        format!("Commit {} changed what this transaction had read of relation \"t\".", stamp.seq)
+    );
     assert_eq!(committed(&engine, &table)[1], row(2, 20, ""));
 }
 

@@ -6,8 +6,8 @@ use std::thread::{Builder, JoinHandle};
 
 use bytes::Bytes;
 use driftdb_engine::{
-    Cancel, CommitMeta, Engine, EngineOptions, InsertOutcome, Isolation, LockMode, LockWait, RowLock, StatementError, TableLock,
-    Transaction, TxnOptions,
+    Cancel, CommitMeta, Engine, EngineOptions, InsertOutcome, Isolation, LockMode, LockWait, RowLock, StatementError,
+    TableLock, Transaction, TxnOptions,
 };
 use driftdb_env::{Env, SimEnv};
 use driftdb_types::{

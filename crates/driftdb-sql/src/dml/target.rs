@@ -114,13 +114,7 @@ impl Finder {
 }
 
 /// Locks a row that was found. `false`: somebody else has it, and it is to be skipped.
-pub(super) fn lock(
-    exec: &mut Exec<'_>,
-    table: &TableSchema,
-    key: &[u8],
-    mode: LockMode,
-    wait: LockWait,
-) -> Run<bool> {
+pub(super) fn lock(exec: &mut Exec<'_>, table: &TableSchema, key: &[u8], mode: LockMode, wait: LockWait) -> Run<bool> {
     match exec.txn.lock_row(table, key, mode, wait)? {
         RowLock::Unchanged => Ok(true),
         RowLock::Skipped => Ok(false),

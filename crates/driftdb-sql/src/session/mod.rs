@@ -350,7 +350,8 @@ impl Session {
     /// For how long the session may wait for its client's next statement, and the error with which it ends then.
     pub fn idle_limit(&self) -> Option<(Duration, Error)> {
         if self.transaction_status() == TransactionStatus::Idle {
-            let error = || Error::new(SqlState::IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout");
+            let error =
+                || Error::new(SqlState::IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout");
             return self.settings.limit("idle_session_timeout").map(|limit| (limit, error()));
         }
         let idle = self.settings.limit("idle_in_transaction_session_timeout").map(|limit| {

@@ -17,7 +17,9 @@ fn on_or_off(on: bool) -> &'static str {
 impl Session {
     pub(super) fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<Outcome> {
         match name {
-            "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => return self.set_transaction_setting(name, value),
+            "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => {
+                return self.set_transaction_setting(name, value);
+            }
             _ => {}
         }
         // Whether inside a block: outside, SET LOCAL lasts as long as this very statement.

@@ -229,7 +229,8 @@ fn an_update_leaves_those_alone_who_need_the_key_to_stay() {
 fn a_savepoint_gives_the_locks_back_that_were_taken_after_it() {
     let fixture = fixture();
     let (mut session, mut other) = (fixture.session(), fixture.session());
-    simple(&mut session, "BEGIN; UPDATE t SET v = 1 WHERE id = 1; SAVEPOINT s; UPDATE t SET v = 1 WHERE id = 2").unwrap();
+    simple(&mut session, "BEGIN; UPDATE t SET v = 1 WHERE id = 1; SAVEPOINT s; UPDATE t SET v = 1 WHERE id = 2")
+        .unwrap();
     let locked = |other: &mut driftdb_sql::Session, id: i32| {
         simple(other, &format!("SELECT 1 FROM t WHERE id = {id} FOR UPDATE NOWAIT")).is_err()
     };
@@ -305,8 +306,11 @@ fn a_scan_of_a_range_is_in_the_way_of_that_range_only() {
         ("SELECT count(*) FROM pg_class", "CREATE TABLE other (a int)", true),
     ] {
         let (mut reader, mut writer) = (fixture.session(), fixture.session());
-        simple(&mut reader, &format!("BEGIN ISOLATION LEVEL SERIALIZABLE; {query}; UPDATE t SET v = v + 1 WHERE id = 1"))
-            .unwrap();
+        simple(
+            &mut reader,
+            &format!("BEGIN ISOLATION LEVEL SERIALIZABLE; {query}; UPDATE t SET v = v + 1 WHERE id = 1"),
+        )
+        .unwrap();
         simple(&mut writer, write).unwrap();
         let ended = simple(&mut reader, "COMMIT").map(|_| ());
         assert_eq!(ended.is_err(), fails, "{query}; {write}: {ended:?}");
