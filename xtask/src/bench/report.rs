@@ -6,35 +6,43 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use super::pgbench::Sample;
+use super::suites::Case;
 use crate::run;
 
-/// The measurements of one workload with one number of clients.
-#[derive(Debug, Default)]
-pub(super) struct Cell {
-    workload: &'static str,
-    clients: u32,
-    postgres: Vec<f64>,
-    driftdb: Vec<f64>,
+/// The samples of one case: PostgreSQL's and DriftDB's.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) case: Case,
+    pub(super) samples: [Vec<Sample>; 2],
 }
 
-impl Cell {
-    /// Adds a measurement to its cell.
-    pub(super) fn add(cells: &mut Vec<Cell>, workload: &'static str, clients: u32, system: &str, rate: f64) {
-        let place = cells.iter().position(|cell| cell.workload == workload && cell.clients == clients);
-        let place = place.unwrap_or_else(|| {
-            cells.push(Cell { workload, clients, ..Cell::default() });
-            cells.len() - 1
-        });
-        if let Some(cell) = cells.get_mut(place) {
-            let rates = if system == "PostgreSQL" { &mut cell.postgres } else { &mut cell.driftdb };
-            rates.push(rate);
-        }
+impl Measured {
+    pub(super) fn new(case: Case) -> Measured {
+        Measured { case, samples: [Vec::new(), Vec::new()] }
+    }
+
+    /// The median rates of PostgreSQL and DriftDB.
+    fn rates(&self) -> [f64; 2] {
+        self.samples.each_ref().map(|samples| median_of(samples, |sample| Some(sample.rate)))
     }
 }
 
-/// A whole run.
+/// The form of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// Rates side by side.
+    Rates,
+    /// Rates side by side, and how much more each is than with the fewest clients.
+    SpeedUps,
+    /// What a scan does to the latency of commits.
+    Latencies,
+}
+
+/// What a suite gave.
 pub(super) struct Report {
-    pub(super) cells: Vec<Cell>,
+    pub(super) measured: Vec<Measured>,
+    pub(super) columns: Columns,
     /// Of PostgreSQL and DriftDB.
     pub(super) versions: [String; 2],
     pub(super) settings: String,
@@ -43,18 +51,69 @@ pub(super) struct Report {
 impl Report {
     /// The table with what is needed to repeat it.
     pub(super) fn markdown(&self) -> String {
-        let [postgres, driftdb] = &self.versions;
         let mut text = format!("{}\n{}; {}.\n\n", machine(), self.settings, date());
-        let _ = writeln!(text, "| workload | clients | {postgres} | {driftdb} | DriftDB ÷ PostgreSQL |");
-        text.push_str("|---|---:|---:|---:|---:|\n");
-        for cell in &self.cells {
-            let (postgres, driftdb) = (median(&cell.postgres), median(&cell.driftdb));
-            let ratio = driftdb / postgres;
-            let _ =
-                writeln!(text, "| {} | {} | {postgres:.0} | {driftdb:.0} | {ratio:.2} |", cell.workload, cell.clients);
+        match self.columns {
+            Columns::Rates | Columns::SpeedUps => self.rates(&mut text),
+            Columns::Latencies => self.latencies(&mut text),
         }
         text
     }
+
+    fn rates(&self, text: &mut String) {
+        let speed_ups = self.columns == Columns::SpeedUps;
+        let [postgres, driftdb] = &self.versions;
+        let _ = write!(text, "| workload | clients | {postgres} | {driftdb} | DriftDB ÷ PostgreSQL |");
+        text.push_str(if speed_ups { " PostgreSQL's speed-up | DriftDB's speed-up |\n" } else { "\n" });
+        text.push_str(if speed_ups { "|---|---:|---:|---:|---:|---:|---:|\n" } else { "|---|---:|---:|---:|---:|\n" });
+        for measured in &self.measured {
+            let Case { workload, clients, .. } = measured.case;
+            let [postgres, driftdb] = measured.rates();
+            let ratio = driftdb / postgres;
+            let _ = write!(text, "| {} | {clients} | {postgres:.0} | {driftdb:.0} | {ratio:.2} |", workload.name);
+            if speed_ups {
+                let [postgres_few, driftdb_few] = self.rates_of_fewest_clients(workload.name);
+                let _ = write!(text, " {:.2} | {:.2} |", postgres / postgres_few, driftdb / driftdb_few);
+            }
+            text.push('\n');
+        }
+    }
+
+    fn rates_of_fewest_clients(&self, workload: &str) -> [f64; 2] {
+        let same = self.measured.iter().filter(|measured| measured.case.workload.name == workload);
+        same.min_by_key(|measured| measured.case.clients).map_or([f64::NAN; 2], Measured::rates)
+    }
+
+    /// Each case without the scan is followed by the same with it.
+    fn latencies(&self, text: &mut String) {
+        text.push_str(
+            "| clients | commits/s asked for | system | p50 ms, alone | beside the scan | change \
+             | p99 ms, alone | beside the scan | change | commits/s, alone | beside the scan | change | s a scan |\n\
+             |---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        );
+        for pair in self.measured.chunks_exact(2) {
+            let [alone, beside] = pair else { continue };
+            let asked = alone.case.rate.map_or_else(|| "all".to_owned(), |rate| rate.to_string());
+            for ((version, alone_samples), beside_samples) in
+                self.versions.iter().zip(&alone.samples).zip(&beside.samples)
+            {
+                let _ = write!(text, "| {} | {asked} | {version} |", alone.case.clients);
+                let mut change = |digits: usize, what: fn(&Sample) -> Option<f64>| {
+                    let (alone, beside) = (median_of(alone_samples, what), median_of(beside_samples, what));
+                    let percent = (beside / alone - 1.0) * 100.0;
+                    let _ = write!(text, " {alone:.digits$} | {beside:.digits$} | {percent:+.0} % |");
+                };
+                change(2, |sample| Some(sample.latency?.p50_ms));
+                change(2, |sample| Some(sample.latency?.p99_ms));
+                change(0, |sample| Some(sample.rate));
+                let scan_ms = median_of(beside_samples, |sample| sample.scan_ms);
+                let _ = writeln!(text, " {:.1} |", scan_ms / 1000.0);
+            }
+        }
+    }
+}
+
+fn median_of(samples: &[Sample], what: impl Fn(&Sample) -> Option<f64>) -> f64 {
+    median(&samples.iter().filter_map(what).collect::<Vec<f64>>())
 }
 
 fn median(rates: &[f64]) -> f64 {
@@ -79,44 +138,108 @@ fn machine() -> String {
     format!("{cores} cores of {model}, Linux {}.", kernel.trim())
 }
 
-const BEGIN: &str = "<!-- bench: begin -->";
-const END: &str = "<!-- bench: end -->";
-
-/// Puts the table between the marks in the document.
-pub(super) fn write(path: &Path, markdown: &str) -> Result<()> {
+/// Puts a suite's table between its marks in the document.
+pub(super) fn write(path: &Path, suite: &str, markdown: &str) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let replaced = replace(&text, markdown).with_context(|| format!("{} lacks {BEGIN} and {END}", path.display()))?;
+    let replaced = replace(&text, suite, markdown)
+        .with_context(|| format!("{} lacks {} and its end", path.display(), mark(suite, "begin")))?;
     std::fs::write(path, replaced).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn replace(text: &str, markdown: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n{END}{after}", markdown.trim_end().to_owned() + "\n"))
+fn mark(suite: &str, which: &str) -> String {
+    format!("<!-- bench {suite}: {which} -->")
+}
+
+fn replace(text: &str, suite: &str, markdown: &str) -> Option<String> {
+    let (begin, end) = (mark(suite, "begin"), mark(suite, "end"));
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n\n{}\n\n{end}{after}", markdown.trim_end()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::pgbench::Latency;
+    use super::super::workloads;
     use super::*;
+
+    const POSTGRESQL: usize = 0;
+    const DRIFTDB: usize = 1;
+
+    fn measured(clients: u32, beside_scan: Option<bool>) -> Measured {
+        Measured::new(Case { workload: workloads::HOT_ROW[0], clients, rate: None, beside_scan })
+    }
+
+    fn rate(rate: f64) -> Sample {
+        Sample { rate, latency: None, scan_ms: None }
+    }
+
+    fn table(measured: Vec<Measured>, columns: Columns) -> Vec<String> {
+        let versions = ["PostgreSQL 15".into(), "DriftDB 0".into()];
+        let text = Report { measured, columns, versions, settings: String::new() }.markdown();
+        text.lines().filter(|line| line.starts_with('|')).map(str::to_owned).collect()
+    }
 
     #[test]
     fn medians_and_ratios_are_in_the_table() {
-        let mut cells = Vec::new();
-        for (system, rate) in [("PostgreSQL", 100.0), ("DriftDB", 50.0), ("PostgreSQL", 300.0), ("PostgreSQL", 200.0)] {
-            Cell::add(&mut cells, "TPC-B", 16, system, rate);
-        }
-        let report = Report { cells, versions: ["PostgreSQL 15".into(), "DriftDB 0".into()], settings: String::new() };
-        assert!(report.markdown().ends_with("| TPC-B | 16 | 200 | 50 | 0.25 |\n"), "{}", report.markdown());
+        let mut sixteen = measured(16, None);
+        sixteen.samples[POSTGRESQL] = [100.0, 300.0, 200.0].map(rate).to_vec();
+        sixteen.samples[DRIFTDB] = vec![rate(50.0)];
+        assert_eq!(
+            table(vec![sixteen], Columns::Rates),
+            [
+                "| workload | clients | PostgreSQL 15 | DriftDB 0 | DriftDB ÷ PostgreSQL |",
+                "|---|---:|---:|---:|---:|",
+                "| update of one row | 16 | 200 | 50 | 0.25 |",
+            ]
+        );
         assert!(median(&[]).is_nan());
         assert_eq!(median(&[1.0, 3.0]), 2.0);
     }
 
     #[test]
-    fn the_table_replaces_the_one_before() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let once = replace(&text, "new\n").unwrap();
-        assert_eq!(once, format!("a\n{BEGIN}\n\nnew\n\n{END}\nb\n"));
-        assert_eq!(replace(&once, "new\n").unwrap(), once);
-        assert!(replace("nothing", "new").is_none());
+    fn speed_ups_are_over_the_fewest_clients() {
+        let rows = [(4, 300.0, 400.0), (2, 200.0, 100.0)].map(|(clients, postgres, driftdb)| {
+            let mut measured = measured(clients, None);
+            measured.samples = [vec![rate(postgres)], vec![rate(driftdb)]];
+            measured
+        });
+        assert_eq!(
+            table(rows.into(), Columns::SpeedUps),
+            [
+                "| workload | clients | PostgreSQL 15 | DriftDB 0 | DriftDB ÷ PostgreSQL \
+                 | PostgreSQL's speed-up | DriftDB's speed-up |",
+                "|---|---:|---:|---:|---:|---:|---:|",
+                "| update of one row | 4 | 300 | 400 | 1.33 | 1.50 | 4.00 |",
+                "| update of one row | 2 | 200 | 100 | 0.50 | 1.00 | 1.00 |",
+            ]
+        );
+    }
+
+    #[test]
+    fn latencies_with_the_scan_are_beside_those_without() {
+        let sample =
+            |rate, p50_ms, p99_ms, scan_ms| Sample { rate, latency: Some(Latency { p50_ms, p99_ms }), scan_ms };
+        let (mut alone, mut beside) = (measured(4, Some(false)), measured(4, Some(true)));
+        alone.samples = [vec![sample(400.0, 1.0, 3.0, None)], vec![sample(1000.0, 0.5, 2.0, None)]];
+        beside.samples = [vec![sample(200.0, 1.5, 3.0, Some(900.0))], vec![sample(990.0, 0.4, 5.0, Some(1200.0))]];
+        assert_eq!(
+            table(vec![alone, beside], Columns::Latencies)[2..],
+            [
+                "| 4 | all | PostgreSQL 15 | 1.00 | 1.50 | +50 % | 3.00 | 3.00 | +0 % | 400 | 200 | -50 % | 0.9 |",
+                "| 4 | all | DriftDB 0 | 0.50 | 0.40 | -20 % | 2.00 | 5.00 | +150 % | 1000 | 990 | -1 % | 1.2 |",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_table_replaces_the_one_before_and_no_other() {
+        let (begin, end) = (mark("scan", "begin"), mark("scan", "end"));
+        let other = format!("{}\nkept\n{}\n", mark("rates", "begin"), mark("rates", "end"));
+        let text = format!("{other}a\n{begin}\nold\n{end}\nb\n");
+        let once = replace(&text, "scan", "new\n").unwrap();
+        assert_eq!(once, format!("{other}a\n{begin}\n\nnew\n\n{end}\nb\n"));
+        assert_eq!(replace(&once, "scan", "new\n").unwrap(), once);
+        assert!(replace(&once, "hot-row", "new").is_none());
     }
 }

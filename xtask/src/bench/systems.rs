@@ -165,10 +165,10 @@ impl Drop for PostgreSql<'_> {
     }
 }
 
-/// The release build of this repository.
+/// The release build of this repository, or a given one.
 pub(super) struct DriftDb<'a> {
     tools: &'a tools::Postgres,
-    program: PathBuf,
+    given: Option<PathBuf>,
     data: PathBuf,
     port: u16,
     process: Option<Child>,
@@ -176,15 +176,18 @@ pub(super) struct DriftDb<'a> {
 
 impl<'a> DriftDb<'a> {
     /// Starts a server on `directory`.
-    pub(super) fn start(tools: &'a tools::Postgres, directory: &Path) -> Result<DriftDb<'a>> {
-        let program = run::target_directory()?.join("release").join("driftdb");
-        let mut server = DriftDb { tools, program, data: directory.to_path_buf(), port: free_port()?, process: None };
+    pub(super) fn start(tools: &'a tools::Postgres, given: Option<&Path>, directory: &Path) -> Result<DriftDb<'a>> {
+        let given = given.map(Path::to_path_buf);
+        let mut server = DriftDb { tools, given, data: directory.to_path_buf(), port: free_port()?, process: None };
         server.launch()?;
         Ok(server)
     }
 
     fn launch(&mut self) -> Result<()> {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.given {
+            Some(program) => Command::new(program),
+            None => Command::new(run::target_directory()?.join("release").join("driftdb")),
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTDB_")) {
             command.env_remove(name);
         }
@@ -240,6 +243,9 @@ impl System for DriftDb<'_> {
     }
 
     fn version(&self) -> Result<String> {
+        if let Some(program) = &self.given {
+            return Ok(format!("DriftDB ({})", program.display()));
+        }
         let mut git = Command::new("git");
         let commit = run::output(git.current_dir(run::repository()?).args(["rev-parse", "--short", "HEAD"]))?;
         Ok(format!("DriftDB {} ({})", env!("CARGO_PKG_VERSION"), commit.trim()))

@@ -11,35 +11,56 @@ use super::systems::System;
 const VERSIONED_ROWS: u32 = 100_000;
 const VERSIONED_UPDATES: u32 = 10;
 
+/// Rows that each client has for itself, where clients must not meet; bench/own-row-update.sql says the same.
+const ROWS_PER_CLIENT: u32 = 1000;
+
+/// Rows that are inserted by one statement: a transaction's changes are in memory until it commits.
+const LOAD_CHUNK_ROWS: u32 = 100_000;
+
 /// One kind of transaction.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Workload {
     pub(super) name: &'static str,
     kind: Kind,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
-    TpcB,
-    Insert,
-    PointSelect,
+    /// The same script for both systems.
+    Script(&'static str),
     PointSelectAsOf,
 }
 
-/// All of them, in the order of the table.
-pub(super) fn all() -> Vec<Workload> {
-    vec![
-        Workload { name: "TPC-B", kind: Kind::TpcB },
-        Workload { name: "single-row insert", kind: Kind::Insert },
-        Workload { name: "point select", kind: Kind::PointSelect },
-        Workload { name: "point select AS OF", kind: Kind::PointSelectAsOf },
-    ]
+impl Workload {
+    const fn new(name: &'static str, script: &'static str) -> Workload {
+        Workload { name, kind: Kind::Script(script) }
+    }
 }
 
-const TPC_B: &str = include_str!("../../../bench/tpcb.sql");
+/// Of the rates, in the order of the table.
+pub(super) const RATES: [Workload; 4] = [
+    Workload::new("TPC-B", include_str!("../../../bench/tpcb.sql")),
+    Workload::new("single-row insert", include_str!("../../../bench/insert.sql")),
+    Workload::new("point select", include_str!("../../../bench/point-select.sql")),
+    Workload { name: "point select AS OF", kind: Kind::PointSelectAsOf },
+];
 
-const INSERT: &str = include_str!("../../../bench/insert.sql");
+/// Clients that never meet.
+pub(super) const SCALING: [Workload; 2] = [
+    Workload::new("point select, own rows", include_str!("../../../bench/own-row-select.sql")),
+    Workload::new("update, own rows", include_str!("../../../bench/own-row-update.sql")),
+];
 
-const POINT_SELECT: &str = include_str!("../../../bench/point-select.sql");
+/// What commits beside the scan.
+pub(super) const SCAN: [Workload; 1] =
+    [Workload::new("update of the scanned table", include_str!("../../../bench/scanned-update.sql"))];
+
+/// The scan.
+pub(super) const SCAN_LOOP: &str = include_str!("../../../bench/scan.sql");
+
+/// Clients that all want the same.
+pub(super) const HOT_ROW: [Workload; 1] =
+    [Workload::new("update of one row", include_str!("../../../bench/hot-row-update.sql"))];
 
 /// One row by its key as of an instant, which stands for INSTANT.
 const AS_OF_POSTGRESQL: &str = include_str!("../../../bench/point-select-as-of.postgresql.sql");
@@ -57,9 +78,7 @@ impl Workload {
     /// The scripts, of which each transaction takes one at random.
     pub(super) fn scripts(&self, system: &str) -> Vec<String> {
         match self.kind {
-            Kind::TpcB => vec![TPC_B.to_owned()],
-            Kind::Insert => vec![INSERT.to_owned()],
-            Kind::PointSelect => vec![POINT_SELECT.to_owned()],
+            Kind::Script(script) => vec![script.to_owned()],
             Kind::PointSelectAsOf => {
                 let instants = instants(system).get().map(Vec::as_slice).unwrap_or_default();
                 instants.iter().map(|instant| as_of(system, instant)).collect()
@@ -69,7 +88,7 @@ impl Workload {
 
     /// The name without blanks.
     pub(super) fn file_name(&self) -> String {
-        self.name.to_ascii_lowercase().replace(' ', "-")
+        self.name.to_ascii_lowercase().replace([' ', ','], "-")
     }
 }
 
@@ -80,9 +99,27 @@ fn as_of(system: &str, instant: &str) -> String {
 
 const HISTORY_BY_TRIGGER: &str = include_str!("../../../bench/postgresql-history.sql");
 
-/// Makes and fills the tables.
-pub(super) fn load(system: &dyn System, scale: u32) -> Result<()> {
-    println!("loading {} at scale {scale}", system.name());
+/// The rows of so many clients.
+pub(super) fn own_rows(clients: u32) -> u32 {
+    clients * ROWS_PER_CLIENT
+}
+
+/// Makes a table with so many rows of some sixty bytes. Inserting rows that the server itself makes is as quick as COPY on
+/// either system (DriftDB) or within a third of it (PostgreSQL), and needs no file.
+pub(super) fn load_rows(system: &dyn System, table: &str, rows: u32) -> Result<()> {
+    system.sql(&format!("CREATE TABLE {table} (id bigint PRIMARY KEY, value bigint NOT NULL, name text)"))?;
+    for first in (1..=rows).step_by(LOAD_CHUNK_ROWS as usize) {
+        let last = rows.min(first + LOAD_CHUNK_ROWS - 1);
+        system.sql(&format!(
+            "INSERT INTO {table} SELECT i, i % 1000003, 'a name of some thirty characters' \
+             FROM generate_series({first}, {last}) AS s(i)"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Makes and fills the tables of the rates.
+pub(super) fn load_rates(system: &dyn System, scale: u32) -> Result<()> {
     system.client("pgbench", &["-i", "-q", "-s", &scale.to_string()])?;
     system.sql("CREATE TABLE bench_insert (id bigint PRIMARY KEY, number int, name text)")?;
     if system.name() == "PostgreSQL" {
