@@ -184,9 +184,12 @@ impl<'a> DriftDb<'a> {
     }
 
     fn launch(&mut self) -> Result<()> {
-        let mut command = match &self.given {
-            Some(program) => Command::new(program),
-            None => Command::new(run::target_directory()?.join("release").join("driftdb")),
+        // In a session of its own, as `pg_ctl` starts PostgreSQL: Linux divides the processors among sessions first, and a
+        // server in that of its clients would get a smaller part than one that has its own.
+        let mut command = Command::new("setsid");
+        match &self.given {
+            Some(program) => command.arg(program),
+            None => command.arg(run::target_directory()?.join("release").join("driftdb")),
         };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTDB_")) {
             command.env_remove(name);
