@@ -150,7 +150,8 @@ fn mark(suite: &str, which: &str) -> String {
     format!("<!-- bench {suite}: {which} -->")
 }
 
-fn replace(text: &str, suite: &str, markdown: &str) -> Option<String> {
+/// The document with the suite's table in it, if it has the marks.
+pub(super) fn replace(text: &str, suite: &str, markdown: &str) -> Option<String> {
     let (begin, end) = (mark(suite, "begin"), mark(suite, "end"));
     let (before, rest) = text.split_once(&begin)?;
     let (_, after) = rest.split_once(&end)?;

@@ -128,3 +128,51 @@ impl Suite {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+    use crate::bench::report;
+    use crate::run;
+
+    fn options(arguments: &[&str]) -> Result<Options, clap::Error> {
+        let arguments = std::iter::once("bench").chain(arguments.iter().copied());
+        Options::from_arg_matches(&Options::augment_args(Command::new("bench")).try_get_matches_from(arguments)?)
+    }
+
+    #[test]
+    fn a_case_with_the_scan_follows_the_same_without() {
+        let cases = Suite::Scan.cases(&options(&["--clients", "3", "--commit-rate", "50"]).unwrap());
+        let seen: Vec<_> = cases.iter().map(|case| (case.clients, case.rate, case.beside_scan)).collect();
+        assert_eq!(
+            seen,
+            [(3, Some(150), Some(false)), (3, Some(150), Some(true)), (3, None, Some(false)), (3, None, Some(true)),]
+        );
+    }
+
+    #[test]
+    fn only_what_is_named_is_measured() {
+        let cases = Suite::Scaling.cases(&options(&["--only", "update"]).unwrap());
+        assert_eq!(cases.iter().map(|case| case.clients).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64]);
+        assert!(cases.iter().all(|case| case.workload.name == "update, own rows"));
+    }
+
+    #[test]
+    fn a_given_binary_is_not_written_down_as_the_commit_at_hand() {
+        assert!(options(&["--binary", "driftdb"]).is_ok());
+        assert!(options(&["--binary", "driftdb", "--write"]).is_err());
+    }
+
+    /// Found out here, and not after half an hour of measuring.
+    #[test]
+    fn the_document_has_a_place_for_every_table() {
+        let document = std::fs::read_to_string(run::repository().unwrap().join("docs/performance.md")).unwrap();
+        for suite in Suite::value_variants() {
+            let value = suite.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), suite.name());
+            assert!(report::replace(&document, suite.name(), "table").is_some(), "{} has none", suite.name());
+        }
+    }
+}
