@@ -265,9 +265,12 @@ impl LockTable {
     pub(crate) fn release(&self, txn: TxnId, resource: &Resource) {
         let mut shard = self.shard(resource).lock();
         let Some(lock) = shard.get_mut(resource) else { return };
-        if lock.remove_holder(txn) {
+        let mut granted = Vec::new();
+        if lock.remove_holder(txn, &mut granted) {
             shard.remove(resource);
         }
+        drop(shard);
+        wake(granted);
     }
 
     /// Makes a lock that is held weaker.
@@ -277,7 +280,10 @@ impl LockTable {
         if let Some(holder) = lock.holder_mut(txn) {
             holder.mode = holder.mode.min(mode);
         }
-        lock.grant_waiters();
+        let mut granted = Vec::new();
+        lock.grant_waiters(&mut granted);
+        drop(shard);
+        wake(granted);
     }
 
     /// How many locks are held at the moment.
@@ -355,15 +361,18 @@ impl LockTable {
     fn give_up(&self, request: &LockRequest<'_>, waiter: &Arc<Waiter>) {
         let mut shard = self.shard(&request.resource).lock();
         let Some(lock) = shard.get_mut(&request.resource) else { return };
+        let mut granted = Vec::new();
         let before = lock.queue.len();
         lock.queue.retain(|other| !Arc::ptr_eq(other, waiter));
         if lock.queue.len() == before {
-            if !waiter.upgrade && lock.remove_holder(request.txn) {
+            if !waiter.upgrade && lock.remove_holder(request.txn, &mut granted) {
                 shard.remove(&request.resource);
             }
         } else {
-            lock.grant_waiters();
+            lock.grant_waiters(&mut granted);
         }
+        drop(shard);
+        wake(granted);
     }
 
     /// A cycle through `start`, which has just begun to wait.
@@ -463,30 +472,30 @@ impl Lock {
     }
 
     /// Takes a holder out and grants to those who can have it now. Says whether nobody is left.
-    fn remove_holder(&mut self, txn: TxnId) -> bool {
+    fn remove_holder(&mut self, txn: TxnId, granted: &mut Vec<Arc<Waiter>>) -> bool {
         if self.first.txn == txn {
             match self.others.pop() {
                 Some(other) => self.first = other,
-                None => return !self.grant_first(),
+                None => return !self.grant_first(granted),
             }
         } else {
             self.others.retain(|holder| holder.txn != txn);
         }
-        self.grant_waiters();
+        self.grant_waiters(granted);
         false
     }
 
     /// Hands a lock that lost its last holder to the head of the queue. Says whether there was one.
-    fn grant_first(&mut self) -> bool {
+    fn grant_first(&mut self, granted: &mut Vec<Arc<Waiter>>) -> bool {
         let Some(waiter) = self.queue.pop_front() else { return false };
         self.first = Holder { txn: waiter.txn, mode: waiter.mode };
-        waiter.grant();
-        self.grant_waiters();
+        granted.push(waiter);
+        self.grant_waiters(granted);
         true
     }
 
     /// Grants, in their order, to all who can have it beside the holders and those who wait before them.
-    fn grant_waiters(&mut self) {
+    fn grant_waiters(&mut self, granted: &mut Vec<Arc<Waiter>>) {
         let mut still_waiting: Option<LockMode> = None;
         let mut place = 0;
         while let Some(waiter) = self.queue.get(place) {
@@ -505,17 +514,17 @@ impl Lock {
                 Some(holder) => holder.mode = mode,
                 None => self.others.push(Holder { txn, mode }),
             }
-            if let Some(waiter) = self.queue.remove(place) {
-                waiter.grant();
-            }
+            granted.extend(self.queue.remove(place));
         }
     }
 }
 
-impl Waiter {
-    fn grant(&self) {
-        *self.granted.lock() = true;
-        self.changed.notify_one();
+/// Tells those to whom the lock was granted. Not under the shard's mutex: whoever wakes up wants it next, and would push the
+/// one who holds it off its core to wait for it.
+fn wake(granted: Vec<Arc<Waiter>>) {
+    for waiter in granted {
+        *waiter.granted.lock() = true;
+        waiter.changed.notify_one();
     }
 }
 
