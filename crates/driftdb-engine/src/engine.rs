@@ -265,6 +265,11 @@ impl Engine {
         Commits::new(view, &range, reverse)
     }
 
+    /// Whether old snapshots hold more memory than they may.
+    pub fn is_overheld(&self) -> bool {
+        self.inner.store.is_overheld()
+    }
+
     /// Why the engine takes no commits any more, if so.
     pub fn read_only_reason(&self) -> Option<Error> {
         self.inner.pipeline.check_writable().err()

@@ -38,6 +38,7 @@ use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TreeId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::budget::Charge;
+use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogChange, Catalogs};
 use crate::commits::commit_key;
 use crate::counters::Counters;
@@ -118,6 +119,8 @@ struct Gather {
     skipped: u32,
 }
 
+/// How long who waits to be written looks away from the wish to cancel that.
+const LOOK: Duration = Duration::from_millis(50);
 /// The share of the last append's time for which the thread waits at most.
 const GATHER_SHARE: u32 = 3;
 /// Less than this is not worth a sleep.
@@ -182,14 +185,13 @@ impl Answer {
         self.given.notify_one();
     }
 
-    fn wait(&self) -> Result<Stamp> {
+    /// The answer; `None` when there is none within this time.
+    fn wait(&self, within: Duration) -> Option<Result<Stamp>> {
         let mut result = self.result.lock();
-        loop {
-            if let Some(result) = result.take() {
-                return result;
-            }
-            self.given.wait(&mut result);
+        if result.is_none() {
+            self.given.wait_for(&mut result, within);
         }
+        result.take()
     }
 }
 
@@ -259,7 +261,9 @@ impl Pipeline {
     }
 
     /// Writes a commit and waits until it is durable and visible.
-    pub(crate) fn commit(&self, mut request: CommitRequest) -> Result<Stamp> {
+    ///
+    /// `cancel` ends waiting for a place in the queue, and in it; not the write.
+    pub(crate) fn commit(&self, mut request: CommitRequest, cancel: &Cancel) -> Result<Stamp> {
         self.check_writable()?;
         // As far as it can be done here it need not be done where all have to wait for it.
         if let Some(reads) = &mut request.reads {
@@ -268,7 +272,8 @@ impl Pipeline {
         let answer = Arc::new(Answer::default());
         let mut queue = self.queue.lock();
         while queue.waiting.len() >= self.queue_max && !queue.closed {
-            self.room.wait(&mut queue);
+            cancel.check()?;
+            self.room.wait_for(&mut queue, LOOK);
         }
         if queue.closed {
             return Err(shutting_down());
@@ -287,7 +292,26 @@ impl Pipeline {
                 self.work.notify_one();
             }
         }
-        answer.wait()
+        loop {
+            if let Some(result) = answer.wait(LOOK) {
+                return result;
+            }
+            if let Err(cancelled) = cancel.check()
+                && self.withdraw(&answer)
+            {
+                return Err(cancelled);
+            }
+        }
+    }
+
+    /// Takes a commit out of the queue. `false`: it is being written, or was.
+    fn withdraw(&self, answer: &Arc<Answer>) -> bool {
+        let mut queue = self.queue.lock();
+        let place = queue.waiting.iter().position(|(_, waiting)| Arc::ptr_eq(waiting, answer));
+        let withdrawn = place.and_then(|place| queue.waiting.remove(place));
+        drop(queue);
+        // Its locks go with it, outside of the queue's mutex.
+        withdrawn.is_some()
     }
 
     /// Fails when the engine is read-only, with the reason.
@@ -680,6 +704,48 @@ mod tests {
         drop(writer);
         session.join().unwrap();
         assert_eq!(engine.budget().used_bytes(), 0);
+    }
+
+    /// A commit that waits for its turn can be taken back; and what it held goes with it.
+    #[test]
+    fn a_cancel_takes_a_commit_out_of_the_queue() {
+        let engine = engine();
+        let begin = |key: &'static [u8], cancel: &Arc<Cancel>| {
+            let mut txn = engine.begin(TxnOptions::default(), Arc::clone(cancel));
+            txn.begin_statement().unwrap();
+            txn.put(TreeId(100), bytes::Bytes::from_static(key), None, Some(bytes::Bytes::new())).unwrap();
+            txn.lock_name(std::str::from_utf8(key).unwrap()).unwrap();
+            txn
+        };
+        let (first, second) = (Arc::new(Cancel::new()), Arc::new(Cancel::new()));
+        let (writes, waits) = (begin(b"a", &first), begin(b"b", &second));
+        while engine.pipeline().queue.lock().owner != Owner::Nobody {
+            engine.env().clock.sleep(Duration::from_millis(1));
+        }
+        let writer = engine.pipeline().writer.lock();
+        let spawn = |txn: crate::Transaction| {
+            let (sender, answer) = std::sync::mpsc::channel();
+            let task = Box::new(move || sender.send(txn.commit(&CommitMeta::default())).unwrap());
+            (engine.env().spawner.spawn("session", task).unwrap(), answer)
+        };
+        let (owner, written) = spawn(writes);
+        while engine.pipeline().queue.lock().owner != Owner::Session {
+            engine.env().clock.sleep(Duration::from_millis(1));
+        }
+        let (waiter, withdrawn) = spawn(waits);
+        while engine.pipeline().queue.lock().waiting.is_empty() {
+            engine.env().clock.sleep(Duration::from_millis(1));
+        }
+        second.cancel();
+        assert_eq!(withdrawn.recv().unwrap().unwrap_err().state, SqlState::QUERY_CANCELED);
+        // Too late for the one that is being written.
+        first.cancel();
+        begin(b"b", &Arc::new(Cancel::new())).rollback();
+        drop(writer);
+        assert!(written.recv().unwrap().unwrap().is_some());
+        owner.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(engine.stamp().seq, CommitSeq(1));
     }
 
     /// Whatever the thread does beside writing may be wrong too.

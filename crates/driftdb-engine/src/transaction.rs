@@ -254,6 +254,19 @@ impl Transaction {
         Ok(())
     }
 
+    /// Between statements, where old snapshots hold too much memory: lets go of one that is not needed. `false`: it is
+    /// needed still, and holds memory that could be free.
+    pub fn let_snapshot_go(&mut self) -> Result<bool> {
+        if self.options.isolation == Isolation::ReadCommitted || !self.began {
+            let (view, catalog) = self.engine.snapshot();
+            self.view = view;
+            self.committed_catalog = catalog;
+            self.merge_catalog();
+            return Ok(true);
+        }
+        Ok(self.view.checkpoint().stamp == self.engine.store().checkpoint().stamp)
+    }
+
     /// Whether a statement has begun.
     pub fn has_begun(&self) -> bool {
         self.began
@@ -403,11 +416,12 @@ impl Transaction {
         let size: usize = writes.iter().map(|write| size_bytes(&write.key, &[&write.payload])).sum();
         let charge = self.engine.budget().take_anyway(size + record.as_ref().len());
         let written = Arc::new(Written::new(&writes, self.redefined()));
-        let Transaction { engine, locks, view, writes: own, reads, .. } = self;
+        let Transaction { engine, locks, view, writes: own, reads, cancel, .. } = self;
         // Neither is needed any more, and a commit may have to wait for memory that they hold.
         drop((view, own));
         let reads = reads.map(UncheckedReads::new);
-        engine.pipeline().commit(CommitRequest { record, writes, written, reads, catalog, locks, charge }).map(Some)
+        let request = CommitRequest { record, writes, written, reads, catalog, locks, charge };
+        engine.pipeline().commit(request, &cancel).map(Some)
     }
 
     /// Ends the transaction and forgets its changes. The same as dropping it.

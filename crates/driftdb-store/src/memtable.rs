@@ -9,6 +9,8 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::sync::atomic::{self, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use driftdb_types::{CommitSeq, KeyRange, Lsn, Stamp, TreeId};
@@ -122,9 +124,25 @@ pub(crate) struct MemHit {
     pub(crate) closer: Option<Closer>,
 }
 
+/// Whether a memtable is still in memory after its flush, because somebody reads it: shared by all its snapshots.
+#[derive(Debug, Default)]
+struct Hold {
+    /// What is held for nobody but readers, in all; and how much of it is this memtable.
+    flushed: OnceLock<(Arc<AtomicUsize>, usize)>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some((held_bytes, bytes)) = self.flushed.get() {
+            held_bytes.fetch_sub(*bytes, atomic::Ordering::Relaxed);
+        }
+    }
+}
+
 /// A memtable; a clone is a snapshot of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memtable {
+    hold: Arc<Hold>,
     map: OrdMap<MemKey, MemValue>,
     bytes: usize,
     /// The newest commit in it.
@@ -143,6 +161,13 @@ impl Memtable {
         }
         self.last = commit.stamp;
         self.end_lsn = commit.end_lsn;
+    }
+
+    /// It is flushed. From now on it counts among what is held for readers, until the last of them is gone.
+    pub(crate) fn count_as_held(&self, held_bytes: &Arc<AtomicUsize>) {
+        if self.hold.flushed.set((Arc::clone(held_bytes), self.bytes)).is_ok() {
+            held_bytes.fetch_add(self.bytes, atomic::Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {

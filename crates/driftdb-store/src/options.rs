@@ -12,6 +12,8 @@ pub struct StoreOptions {
     pub memtable_bytes: usize,
     /// How many sealed memtables may wait for their flush before commits are made to wait.
     pub sealed_max: usize,
+    /// How much memory flushed memtables may take that readers hold, before they are asked to let go.
+    pub held_bytes_max: usize,
     /// How much of the base file is cached in memory.
     pub cache_bytes: usize,
     /// How much memory the opened history segments' indexes, blooms and decoded pages may take.
@@ -32,6 +34,7 @@ impl Default for StoreOptions {
         StoreOptions {
             memtable_bytes: 64 << 20,
             sealed_max: 2,
+            held_bytes_max: 128 << 20,
             cache_bytes: 256 << 20,
             history_cache_bytes: 128 << 20,
             compaction_fan_in: 8,

@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -58,6 +58,8 @@ struct Shared {
     writing: Mutex<Writing>,
     compacting: Mutex<Compacting>,
     next_segment: AtomicU64,
+    /// Memtables that are flushed, and still in memory for those who read them.
+    held_bytes: Arc<AtomicUsize>,
     background: Mutex<Vec<TaskHandle>>,
 }
 
@@ -204,6 +206,7 @@ impl Store {
             writing: Mutex::default(),
             compacting: Mutex::default(),
             next_segment: AtomicU64::new(committed.next_segment),
+            held_bytes: Arc::default(),
             background: Mutex::default(),
         };
         Ok(Store { shared: Arc::new(shared) })
@@ -273,6 +276,12 @@ impl Store {
             }
             clock.sleep(LOOK);
         }
+    }
+
+    /// Whether flushed memtables that stay in memory because views or scans hold them take more than
+    /// [`StoreOptions::held_bytes_max`]. Who holds an old view is to let it go then.
+    pub fn is_overheld(&self) -> bool {
+        self.shared.held_bytes.load(Ordering::Relaxed) > self.shared.options.held_bytes_max
     }
 
     /// What is visible now. Takes no lock.

@@ -12,7 +12,7 @@ use crate::frontend::{Message, decode};
 use crate::input::ReadError;
 
 /// How often a COPY that waits for data looks whether it was cancelled.
-const CANCEL_CHECK: Duration = Duration::from_millis(250);
+const CANCEL_CHECK: Duration = Duration::from_millis(50);
 
 impl Connection {
     /// Takes the client's data until it says that was all, or that it failed.

@@ -7,7 +7,8 @@
 //! | 4/32 | 256 MiB | history: opened segments' indexes, blooms and decoded pages | the least used go |
 //! | 7/32 | 448 MiB | queries, all together | they spill to disk, or fail with 53200 |
 //! | 7/32 | 448 MiB | the changes and locks of all transactions | 53200 |
-//! | 7/32 | 448 MiB | connections, result buffers, the program itself | |
+//! | 2/32 | 128 MiB | memtables that are flushed, and that somebody reads still | who holds an old snapshot and is idle, or does not take its results, is let go |
+//! | 5/32 | 320 MiB | connections, result buffers, the program itself | |
 
 use driftdb_engine::EngineOptions;
 use driftdb_sql::SqlOptions;
@@ -24,6 +25,7 @@ pub fn split(limit_bytes: u64) -> (EngineOptions, SqlOptions) {
     let mut engine = EngineOptions::default();
     engine.store.memtable_bytes = share(1);
     engine.store.sealed_max = 2;
+    engine.store.held_bytes_max = share(2);
     engine.store.cache_bytes = share(4);
     engine.store.history_cache_bytes = share(4);
     engine.transaction_bytes_max = share(7);

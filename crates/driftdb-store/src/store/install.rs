@@ -83,7 +83,13 @@ impl Shared {
         drop(old_manifest);
         {
             let mut state = self.state.lock();
-            state.sealed.retain(|table| table.last() > committed.checkpoint.stamp);
+            state.sealed.retain(|table| {
+                let waits = table.last() > committed.checkpoint.stamp;
+                if !waits {
+                    table.count_as_held(&self.held_bytes);
+                }
+                waits
+            });
             if committed.checkpoint != old_checkpoint {
                 state.flushes += 1;
             }
