@@ -26,6 +26,7 @@ use crate::recent::RecentWrites;
 use crate::record::CommitRecord;
 use crate::recovery::{Recovery, replay};
 use crate::transaction::{Transaction, TxnOptions};
+use crate::txid::{NamedTransactions, SessionTxid};
 
 /// The file whose lock says that a process has the directory.
 const LOCK_FILE: &str = "LOCK";
@@ -47,6 +48,7 @@ struct Inner {
     catalogs: Arc<Catalogs>,
     counters: Arc<Counters>,
     locks: Arc<LockTable>,
+    named: NamedTransactions,
     budget: Arc<Budget>,
     pipeline: Arc<Pipeline>,
     thread: Mutex<Option<TaskHandle>>,
@@ -130,6 +132,7 @@ impl Engine {
         };
         let inner = Inner {
             locks: Arc::new(LockTable::new(Arc::clone(&env.clock))),
+            named: NamedTransactions::default(),
             budget,
             options,
             store,
@@ -224,6 +227,11 @@ impl Engine {
         Transaction::new(self.clone(), options, cancel, Some(Arc::clone(session)))
     }
 
+    /// What names a session's transactions.
+    pub fn session_txid(&self) -> Arc<SessionTxid> {
+        Arc::new(SessionTxid::new(self.clone()))
+    }
+
     /// A session's place in the table of locks.
     pub fn session_locks(&self) -> Arc<SessionLocks> {
         Arc::new(SessionLocks::new(self.clone()))
@@ -305,6 +313,10 @@ impl Engine {
 
     pub(crate) fn locks(&self) -> &Arc<LockTable> {
         &self.inner.locks
+    }
+
+    pub(crate) fn named_transactions(&self) -> &NamedTransactions {
+        &self.inner.named
     }
 
     pub(crate) fn budget(&self) -> &Arc<Budget> {

@@ -3,7 +3,7 @@
 //! ```text
 //!   Transaction   snapshot · write set · locks        transaction.rs, rows.rs, ddl.rs, reader.rs, locks.rs, budget.rs
 //!                 reads of SERIALIZABLE               reads.rs, recent.rs
-//!   SessionLocks  what outlives a transaction         advisory.rs
+//!   Session…      what outlives a transaction         advisory.rs, txid.rs
 //!        │ commit
 //!   Pipeline      one order of commits                pipeline.rs, times.rs, record.rs, counters.rs
 //!        │
@@ -37,6 +37,7 @@ mod recovery;
 mod rows;
 mod times;
 mod transaction;
+mod txid;
 mod write_set;
 
 pub use advisory::{AdvisoryMode, AdvisoryScope, AdvisoryWait, SessionLocks};
@@ -54,3 +55,4 @@ pub use record::{CommitMeta, CommitRecord};
 pub use recovery::Recovery;
 pub use rows::InsertOutcome;
 pub use transaction::{Isolation, LockWait, RowLock, Savepoint, TableLock, Transaction, TxnOptions};
+pub use txid::{SessionTxid, Txid, TxidStatus};

@@ -17,6 +17,9 @@ const ENTRY_AT: usize = 1 + 4;
 /// The fixed part of the entry: seq, time, floors, rows, number of tables.
 const ENTRY_FIXED: usize = 8 + 8 + 8 + 4 + 8 + 4;
 
+const HAS_COMMENT: u8 = 1;
+const HAS_TXID: u8 = 2;
+
 const PUT: u8 = 1;
 const DELETE: u8 = 0;
 
@@ -31,6 +34,8 @@ pub struct CommitMeta {
     pub client: String,
     /// `driftdb.comment`, where it is set.
     pub comment: Option<String>,
+    /// The transaction's number, where it asked for its name ([`SessionTxid`](crate::SessionTxid)).
+    pub txid: Option<u64>,
 }
 
 /// What is kept of each commit beside its row versions.
@@ -83,9 +88,13 @@ impl RecordBuffer {
         put_text(&mut bytes, &meta.user)?;
         put_text(&mut bytes, &meta.application)?;
         put_text(&mut bytes, &meta.client)?;
-        bytes.push(u8::from(meta.comment.is_some()));
+        let has = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
+        bytes.push(has(meta.comment.is_some(), HAS_COMMENT) | has(meta.txid.is_some(), HAS_TXID));
         if let Some(comment) = &meta.comment {
             put_text(&mut bytes, comment)?;
+        }
+        if let Some(txid) = meta.txid {
+            bytes.extend(txid.to_le_bytes());
         }
         let entry_length = length(bytes.len() - ENTRY_AT)?;
         bytes.extend(length(writes.len())?.to_le_bytes());
@@ -175,13 +184,14 @@ pub(crate) fn decode_entry(entry: &[u8]) -> Result<(CommitRecord, Floors)> {
     let user = input.text()?;
     let application = input.text()?;
     let client = input.text()?;
-    let comment = match input.u8()? {
-        0 => None,
-        1 => Some(input.text()?),
-        _ => return Err(damaged("a malformed comment")),
-    };
+    let flags = input.u8()?;
+    if flags & !(HAS_COMMENT | HAS_TXID) != 0 {
+        return Err(damaged("flags that mean nothing"));
+    }
+    let comment = if flags & HAS_COMMENT == 0 { None } else { Some(input.text()?) };
+    let txid = if flags & HAS_TXID == 0 { None } else { Some(input.u64()?) };
     input.end()?;
-    let meta = CommitMeta { user, application, client, comment };
+    let meta = CommitMeta { user, application, client, comment, txid };
     Ok((CommitRecord { stamp: Stamp { seq, time_us }, meta, tables, rows }, floors))
 }
 
@@ -278,6 +288,7 @@ mod tests {
             application: "psql".to_owned(),
             client: "127.0.0.1".to_owned(),
             comment: Some("why".to_owned()),
+            txid: Some(7),
         };
         let writes = vec![write(100, "a", Some("row")), write(100, "b", None), write(101, "", Some(""))];
         let record = RecordBuffer::encode(&meta, &[TreeId(100)], 2, &writes).unwrap();

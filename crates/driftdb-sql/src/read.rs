@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, TxnReader};
+use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, SessionTxid, TxnReader};
 use driftdb_store::StoreView;
 use driftdb_types::{CommitSeq, DataType, Result, Value};
 
@@ -61,6 +61,8 @@ pub(crate) struct QueryContext {
     pub(crate) cancel: Arc<Cancel>,
     /// Where advisory locks are taken.
     pub(crate) locks: Arc<SessionLocks>,
+    /// The name of the transaction.
+    pub(crate) txid: Arc<SessionTxid>,
     pub(crate) client: Arc<Client>,
     /// The clock's reading when the statement began, microseconds since 1970 UTC.
     pub(crate) statement_time_us: i64,

@@ -249,6 +249,7 @@ fn a_commit_says_who_and_what() {
         application: "psql".to_owned(),
         client: "10.0.0.1".to_owned(),
         comment: Some("import".to_owned()),
+        txid: None,
     };
     let stamp = txn.commit(&meta).unwrap().unwrap();
     let view = engine.view();

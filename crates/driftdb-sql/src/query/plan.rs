@@ -140,6 +140,7 @@ pub(super) fn facts(ctx: &QueryContext) -> Result<Facts> {
         clock: Arc::clone(&ctx.read.engine.env().clock),
         cancel: Arc::clone(&ctx.cancel),
         locks: Arc::clone(&ctx.locks),
+        txid: Arc::clone(&ctx.txid),
     })
 }
 

@@ -185,7 +185,10 @@ impl Session {
     fn finish(&mut self, active: Active) -> Result<()> {
         let meta = self.commit_meta();
         let before = Arc::clone(&active.settings_before);
-        match active.txn.commit(&meta) {
+        let committed = active.txn.commit(&meta);
+        // Not before: until now it was not decided.
+        self.txid.end();
+        match committed {
             Ok(_) => {
                 self.settings = Arc::clone(&self.lasting);
                 Ok(())
@@ -200,6 +203,7 @@ impl Session {
     fn back_to(&mut self, settings: Arc<crate::settings::Settings>) {
         self.lasting = Arc::clone(&settings);
         self.settings = settings;
+        self.txid.end();
     }
 
     /// Ends an implicit transaction; a block stays.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, StatementError, Transaction};
+use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, SessionTxid, StatementError, Transaction};
 use driftdb_types::{CommitSeq, Error, Result, SqlState, TimeZone, Value};
 
 use super::plan::{Plan, Planned};
@@ -26,6 +26,7 @@ pub(crate) struct Exec<'a> {
     pub(crate) settings: &'a Arc<Settings>,
     pub(crate) cancel: &'a Arc<Cancel>,
     locks: &'a Arc<SessionLocks>,
+    txid: &'a Arc<SessionTxid>,
     client: &'a Arc<Client>,
     /// The read point for tables without a clause of their own.
     pub(crate) system_time: Option<CommitSeq>,
@@ -63,6 +64,7 @@ impl Exec<'_> {
             settings: Arc::clone(self.settings),
             cancel: Arc::clone(self.cancel),
             locks: Arc::clone(self.locks),
+            txid: Arc::clone(self.txid),
             client: Arc::clone(self.client),
             statement_time_us: self.statement_us,
             transaction_time_us: self.began_us,
@@ -130,6 +132,7 @@ impl Session {
             settings: &self.settings,
             cancel: &self.cancel,
             locks: &self.locks,
+            txid: &self.txid,
             client: &self.client,
             system_time,
             began_us: *began_us,

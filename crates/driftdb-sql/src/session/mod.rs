@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftdb_engine::{Cancel, CommitMeta, Savepoint, SessionLocks, Transaction, transaction_timeout};
+use driftdb_engine::{Cancel, CommitMeta, Savepoint, SessionLocks, SessionTxid, Transaction, transaction_timeout};
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value};
 
 pub(crate) use self::execute::{Exec, Run};
@@ -107,6 +107,7 @@ pub struct Session {
     statements: HashMap<String, NamedStatement>,
     cancel: Arc<Cancel>,
     locks: Arc<SessionLocks>,
+    txid: Arc<SessionTxid>,
     notices: Vec<Notice>,
 }
 
@@ -121,6 +122,7 @@ impl Drop for Session {
         // Plans and results may outlive the session, and with them the handle on its locks.
         self.abort();
         self.locks.unlock_all();
+        self.txid.end();
     }
 }
 
@@ -154,6 +156,7 @@ impl Session {
         settings.set("driftdb.system_time", Some(&point))?;
         let cancel = Arc::new(Cancel::with_clock(Arc::clone(&db.shared.engine.env().clock)));
         let locks = db.shared.engine.session_locks();
+        let txid = db.shared.engine.session_txid();
         let settings = Arc::new(settings);
         let mut session = Session {
             db,
@@ -167,6 +170,7 @@ impl Session {
             statements: HashMap::new(),
             cancel,
             locks,
+            txid,
             notices: Vec::new(),
         };
         session.check_start()?;
@@ -393,6 +397,7 @@ impl Session {
             application: text("application_name").unwrap_or_default(),
             client: self.client.address.clone().unwrap_or_default(),
             comment: text("driftdb.comment"),
+            txid: self.txid.to_keep(),
         }
     }
 

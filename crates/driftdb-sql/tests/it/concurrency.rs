@@ -316,3 +316,40 @@ fn a_scan_of_a_range_is_in_the_way_of_that_range_only() {
         assert_eq!(ended.is_err(), fails, "{query}; {write}: {ended:?}");
     }
 }
+
+#[test]
+fn a_transaction_s_name_tells_what_became_of_it() {
+    let fixture = fixture();
+    let (mut session, mut other) = (fixture.session(), fixture.session());
+    let named = |session: &mut driftdb_sql::Session, sql: &str| {
+        simple(session, sql).unwrap();
+        let name = simple(session, "SELECT driftdb_txid_current()").unwrap().rows[0].clone();
+        assert_eq!(simple(session, "SELECT driftdb_txid_current()").unwrap().rows, [name.clone()]);
+        name
+    };
+    let status = |session: &mut driftdb_sql::Session, name: &str| {
+        simple(session, &format!("SELECT driftdb_txid_status('{name}')")).unwrap().rows[0].clone()
+    };
+    let committed = named(&mut session, "BEGIN; UPDATE t SET v = 1 WHERE id = 1");
+    assert_eq!(status(&mut other, &committed), "in progress");
+    simple(&mut session, "COMMIT").unwrap();
+    assert_eq!(status(&mut other, &committed), "committed");
+    let rolled_back = named(&mut session, "BEGIN; UPDATE t SET v = 2 WHERE id = 1");
+    assert_ne!(rolled_back, committed);
+    simple(&mut session, "ROLLBACK").unwrap();
+    assert_eq!(status(&mut session, &rolled_back), "aborted");
+    let gone = named(&mut session, "BEGIN; UPDATE t SET v = 3 WHERE id = 1");
+    drop(session);
+    assert_eq!(status(&mut other, &gone), "aborted");
+    let mut reader = fixture.session();
+    let failed =
+        named(&mut reader, "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT * FROM t; UPDATE t SET v = 4 WHERE id = 2");
+    simple(&mut other, "UPDATE t SET v = 5 WHERE id = 3").unwrap();
+    simple(&mut reader, "COMMIT").map(|_| ()).unwrap_err();
+    assert_eq!(status(&mut reader, &failed), "aborted");
+    assert_eq!(status(&mut reader, &committed), "committed");
+    for wrong in ["", "7", "x-0000000000000000", "1-00"] {
+        let error = simple(&mut reader, &format!("SELECT driftdb_txid_status('{wrong}')")).map(|_| ()).unwrap_err();
+        assert_eq!(error.state.code(), "22023", "{wrong}");
+    }
+}

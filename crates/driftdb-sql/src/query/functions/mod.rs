@@ -22,6 +22,7 @@ mod pattern;
 mod text;
 mod time;
 mod to_char;
+mod txid;
 
 use std::any::Any;
 use std::hash::{Hash, Hasher};
@@ -35,7 +36,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
     Volatility,
 };
-use driftdb_engine::{Cancel, Catalog, SessionLocks};
+use driftdb_engine::{Cancel, Catalog, SessionLocks, SessionTxid};
 use driftdb_env::Clock;
 use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
 use sha2::{Digest, Sha256};
@@ -63,6 +64,7 @@ pub(crate) struct Facts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cancel: Arc<Cancel>,
     pub(crate) locks: Arc<SessionLocks>,
+    pub(crate) txid: Arc<SessionTxid>,
 }
 
 /// How a function treats NULL arguments.
@@ -96,7 +98,7 @@ pub(crate) fn is_not_done(name: &str) -> bool {
 
 /// The builtin of that name.
 pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
-    let groups: [&'static [Builtin]; 14] = [
+    let groups: [&'static [Builtin]; 15] = [
         arith::OPERATORS,
         text::FUNCTIONS,
         math::FUNCTIONS,
@@ -110,6 +112,7 @@ pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
         json::FUNCTIONS,
         misc::FUNCTIONS,
         key::FUNCTIONS,
+        txid::FUNCTIONS,
         locks::FUNCTIONS,
     ];
     groups.into_iter().flatten().find(|builtin| builtin.name == name)
