@@ -4,14 +4,30 @@ use std::fmt::{self, Debug};
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
+use thread_priority::ThreadPriority;
+
 /// The stack a thread gets unless told otherwise. It is address space, not memory: a page is taken when touched.
 /// Query planning recurses deeply, and the 2 MiB default of Rust is not enough for it.
 pub const DEFAULT_STACK_BYTES: usize = 16 * 1024 * 1024;
+
+/// The priority of background tasks, of 0 to 99: on Linux a nice value of 9, with about an eighth of the usual share
+/// of a core.
+const BACKGROUND_PRIORITY: u8 = 25;
 
 /// What starts threads.
 pub trait Spawner: Send + Sync + Debug {
     /// Runs `task` on a thread of its own. Fails when the system gives no thread.
     fn spawn(&self, name: &str, task: Box<dyn FnOnce() + Send>) -> io::Result<TaskHandle>;
+
+    /// The same at a lower priority: the task gets a core when no other wants it, and a small share where all are wanted.
+    fn spawn_background(&self, name: &str, task: Box<dyn FnOnce() + Send>) -> io::Result<TaskHandle> {
+        let task = move || {
+            // Where it cannot be had the task runs as any other: nothing but latencies depends on it.
+            let _ = ThreadPriority::try_from(BACKGROUND_PRIORITY).map(thread_priority::set_current_thread_priority);
+            task();
+        };
+        self.spawn(name, Box::new(task))
+    }
 }
 
 /// A running task. Dropping the handle lets the task run on.

@@ -145,7 +145,7 @@ impl Start<'_> {
         self.output.send(&Authentication::Ok)?;
         let session = self.begin_session(&request)?;
         self.input.set_deadline(None)?;
-        self.output.begin_results(self.shared.db.clone())?;
+        self.output.begin_session(self.shared.db.clone())?;
         self.registration.end_wait();
         Ok(Some(session))
     }
@@ -373,7 +373,7 @@ impl Connection {
             self.input.set_deadline(left.into_iter().chain(until_look).min())?;
             match self.input.frame() {
                 Err(ReadError::TimedOut) if left.is_none_or(|left| left > REST) => {
-                    self.session.rest().map_err(Stop::Fatal)?;
+                    self.session.rest(self.portals.values().any(Portal::is_suspended)).map_err(Stop::Fatal)?;
                 }
                 frame => break frame,
             }
@@ -436,6 +436,7 @@ impl Connection {
 
     fn send_all_rows(&mut self, rows: &mut RowStream, formats: &Formats) -> Result<u64, Stop> {
         let columns = Arc::clone(rows.columns());
+        self.output.begin_result();
         let mut count = 0;
         while let Some(batch) = rows.next_batch()? {
             for row in &batch {

@@ -39,6 +39,13 @@ pub(crate) struct Portal {
     state: PortalState,
 }
 
+impl Portal {
+    /// Whether there are rows that the client has yet to fetch.
+    pub(crate) fn is_suspended(&self) -> bool {
+        matches!(self.state, PortalState::Suspended(_))
+    }
+}
+
 enum PortalState {
     /// Not executed yet: the parameters.
     Bound(Vec<Value>),
@@ -169,7 +176,10 @@ impl Connection {
                     None => Outcome::Empty,
                 };
                 match outcome {
-                    Outcome::Rows(rows) => self.send_rows(rows, VecDeque::new(), &formats, rows_max)?,
+                    Outcome::Rows(rows) => {
+                        self.output.begin_result();
+                        self.send_rows(rows, VecDeque::new(), &formats, rows_max)?
+                    }
                     other => {
                         self.answer_outcome(other, &formats, false)?;
                         PortalState::Done

@@ -14,11 +14,11 @@ use pgwire::messages::startup::ParameterStatus;
 
 use driftdb_env::Clock;
 use driftdb_sql::Database;
-use driftdb_types::Error;
+use driftdb_types::{Error, Stamp};
 
 /// How often who waits for a client looks whether it still may.
 const LOOK: Duration = Duration::from_secs(1);
-/// So long a client may take for one buffer, however much memory is needed.
+/// So long a client may keep a result waiting, however much memory is needed.
 const BLOCKED_MAX: Duration = Duration::from_secs(5);
 /// The buffer is written out when it holds this much.
 const FLUSH_BYTES: usize = 32 * 1024;
@@ -45,17 +45,28 @@ pub(crate) struct Output {
     clock: Arc<dyn Clock>,
     /// Where what is sent comes from, once there is a session.
     db: Option<Database>,
+    /// The last checkpoint before the result that is being sent: what was flushed since is held for its sake.
+    result_since: Stamp,
+    /// How long the client has kept that result waiting, in all.
+    blocked: Duration,
 }
 
 impl Output {
     pub(crate) fn new(stream: Arc<TcpStream>, clock: Arc<dyn Clock>) -> Output {
-        Output { stream, buffer: BytesMut::with_capacity(4096), clock, db: None }
+        let (result_since, blocked) = (Stamp::default(), Duration::ZERO);
+        Output { stream, buffer: BytesMut::with_capacity(4096), clock, db: None, result_since, blocked }
     }
 
     /// From now on results of this database are sent: a client that does not take them holds its memory.
-    pub(crate) fn begin_results(&mut self, db: Database) -> io::Result<()> {
+    pub(crate) fn begin_session(&mut self, db: Database) -> io::Result<()> {
         self.db = Some(db);
         self.set_timeout(Some(LOOK))
+    }
+
+    /// A result begins.
+    pub(crate) fn begin_result(&mut self) {
+        self.result_since = self.db.as_ref().map_or_else(Stamp::default, |db| db.engine().store().checkpoint().stamp);
+        self.blocked = Duration::ZERO;
     }
 
     /// Bounds every wait for the client to take bytes; `None` waits for ever.
@@ -128,7 +139,9 @@ impl Output {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        let began = self.clock.monotonic();
         let written = self.write_out();
+        self.blocked += self.clock.monotonic().saturating_sub(began);
         if self.buffer.capacity() > KEEP_BYTES {
             self.buffer = BytesMut::with_capacity(FLUSH_BYTES);
         } else {
@@ -147,8 +160,10 @@ impl Output {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     let Some(db) = &self.db else { return Err(error) };
-                    let blocked = self.clock.monotonic().saturating_sub(began);
-                    if blocked >= BLOCKED_MAX && db.engine().is_overheld() {
+                    let blocked = self.blocked + self.clock.monotonic().saturating_sub(began);
+                    let engine = db.engine();
+                    let is_old = engine.store().checkpoint().stamp != self.result_since;
+                    if blocked >= BLOCKED_MAX && is_old && engine.is_overheld() {
                         tracing::warn!(?blocked, "a client that does not read its results is let go: they hold memory");
                         return Err(error);
                     }

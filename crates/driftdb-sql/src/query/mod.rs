@@ -18,6 +18,7 @@ mod guard;
 mod keyed;
 mod keys;
 mod numeric;
+mod pace;
 mod plan;
 mod planner;
 mod provider;

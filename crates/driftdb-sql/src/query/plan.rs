@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -21,6 +21,7 @@ use futures::StreamExt;
 use super::errors::{clean_name, from_datafusion};
 use super::functions::Facts;
 use super::guard::guarded_plan;
+use super::pace::{Batches, Pace};
 use super::planner::Planner;
 use super::resolve::{ParamTypes, resolve};
 use super::rewrite::{Rewritten, rewrite};
@@ -182,17 +183,38 @@ fn columns_of(plan: &LogicalPlan) -> Result<Arc<[ResultColumn]>> {
 
 pub(crate) fn run_query(ctx: &QueryContext, planned: &PlannedQuery, params: &[Value]) -> Result<RowStream> {
     guarded(|| {
-        let state = ctx.runtime.state(ctx);
+        let pace = Pace::new(&ctx.read.engine.env().clock);
+        let mut state = ctx.runtime.paced_state(ctx, &pace);
         let plan = ready_plan(ctx, &state, planned, params)?;
+        if takes_locks(&plan)? {
+            // Locks are the session's, which may wait for one at a time.
+            state = ctx.runtime.state(ctx);
+        }
         let fields = result_fields(&plan, &planned.columns);
         let stream = {
             let _tasks = ctx.runtime.enter();
             let physical = physical(&state, &guarded_plan(ctx, plan)?)?;
             execute_stream(physical, state.task_ctx()).map_err(from_datafusion)?
         };
-        let rows = QueryRows { ctx: ctx.clone(), stream: Some(stream), fields, batch: None };
+        let batches = Batches::new(ctx, pace, stream);
+        let rows = QueryRows { ctx: ctx.clone(), batches: Some(batches), fields, batch: None };
         Ok(RowStream::new(Arc::clone(&planned.columns), Box::new(rows)))
     })
+}
+
+/// Whether it calls a function that takes advisory locks.
+fn takes_locks(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                found |= matches!(expr, Expr::ScalarFunction(call) if super::functions::takes_locks(call.name()));
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })
+    })
+    .map_err(from_datafusion)?;
+    Ok(found)
 }
 
 /// The fields of the result. A parameter's value has taken the place of its field, and with it of its type (a `jsonb` is
@@ -292,7 +314,7 @@ fn put_values(ctx: &QueryContext, plan: LogicalPlan, types: &[DataType], params:
 /// The rows of a running query.
 struct QueryRows {
     ctx: QueryContext,
-    stream: Option<SendableRecordBatchStream>,
+    batches: Option<Batches>,
     fields: Vec<Arc<Field>>,
     /// The batch being handed on, and where in it.
     batch: Option<(RecordBatch, usize)>,
@@ -303,7 +325,7 @@ impl RowSource for QueryRows {
         let result = guarded(|| self.rows());
         if !matches!(result, Ok(Some(_))) {
             // What the query holds (memory, spill files) is given back at once.
-            self.stream = None;
+            self.batches = None;
         }
         result
     }
@@ -322,9 +344,8 @@ impl QueryRows {
                     return Ok(Some(rows));
                 }
             }
-            let Some(stream) = &mut self.stream else { return Ok(None) };
-            let _tasks = self.ctx.runtime.enter();
-            match futures::executor::block_on(stream.next()) {
+            let Some(batches) = &mut self.batches else { return Ok(None) };
+            match batches.next() {
                 Some(Ok(batch)) => self.batch = Some((batch, 0)),
                 Some(Err(error)) => return Err(from_datafusion(error)),
                 None => return Ok(None),

@@ -14,6 +14,7 @@ use driftdb_types::{Error, Result};
 
 use super::append::AppendUnions;
 use super::errors::from_datafusion;
+use super::pace::Pace;
 use super::scan::Execution;
 use super::watch::WatchJoins;
 use crate::database::SqlOptions;
@@ -75,7 +76,15 @@ impl QueryRuntime {
     /// DataFusion's state for one execution.
     pub(super) fn state(&self, ctx: &QueryContext) -> SessionState {
         let mut state = self.state.clone();
-        state.config_mut().set_extension(Arc::new(Execution(ctx.clone())));
+        state.config_mut().set_extension(Arc::new(Execution { context: ctx.clone(), pace: None }));
+        state
+    }
+
+    /// The same for one that may be moved to another thread when it takes long.
+    pub(super) fn paced_state(&self, ctx: &QueryContext, pace: &Arc<Pace>) -> SessionState {
+        let mut state = self.state.clone();
+        let execution = Execution { context: ctx.clone(), pace: Some(Arc::clone(pace)) };
+        state.config_mut().set_extension(Arc::new(execution));
         state
     }
 

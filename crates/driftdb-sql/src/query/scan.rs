@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
@@ -24,6 +25,7 @@ use driftdb_types::{ColumnId, CommitSeq, DataType, KeyRange, Result, RowDecoder,
 
 use super::errors::into_datafusion;
 use super::keys::Access;
+use super::pace::Pace;
 use super::provider::{Mode, Source};
 use super::rewrite::ReadAt;
 use super::types::ColumnBuilder;
@@ -35,7 +37,19 @@ const BATCH_ROWS: usize = 8192;
 const CANCEL_ROWS: usize = 1024;
 
 /// The context of one execution, in DataFusion's session configuration.
-pub(super) struct Execution(pub(super) QueryContext);
+pub(super) struct Execution {
+    pub(super) context: QueryContext,
+    /// `None`: it stays on the thread it is run from.
+    pub(super) pace: Option<Arc<Pace>>,
+}
+
+impl Execution {
+    /// Fails when the query is to end.
+    fn check(&self) -> Result<()> {
+        self.context.cancel.check()?;
+        self.pace.as_ref().map_or(Ok(()), |pace| pace.check())
+    }
+}
 
 pub(super) fn execution(context: &TaskContext) -> DfResult<Arc<Execution>> {
     context
@@ -184,11 +198,19 @@ impl ExecutionPlan for StoreExec {
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let execution = execution(&context)?;
-        let rows = open(&execution.0, &self.table, self.mode, &self.access).map_err(into_datafusion)?;
+        let pace = execution.pace.clone();
+        let rows = open(&execution.context, &self.table, self.mode, &self.access).map_err(into_datafusion)?;
         let batches =
             Batches::new(execution, &self.table, rows, self.sources.clone(), Arc::clone(&self.schema), self.limit)
                 .map_err(into_datafusion)?;
-        let stream = futures::stream::iter(batches.map(|batch| batch.map_err(into_datafusion)));
+        let mut batches = batches.map(|batch| batch.map_err(into_datafusion));
+        let stream = futures::stream::poll_fn(move |context| {
+            if pace.as_ref().is_some_and(|pace| pace.pauses()) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(batches.next())
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
     }
 }
@@ -382,7 +404,7 @@ impl Batches {
     }
 
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        self.execution.0.cancel.check()?;
+        self.execution.check()?;
         let target = BATCH_ROWS.min(self.left);
         let mut builders: Vec<ColumnBuilder> =
             self.sources.iter().map(|source| ColumnBuilder::new(source.data_type(), target)).collect();
@@ -412,7 +434,7 @@ impl Batches {
             }
             count += 1;
             if count % CANCEL_ROWS == 0 {
-                self.execution.0.cancel.check()?;
+                self.execution.check()?;
             }
         }
         self.left -= count;
@@ -453,7 +475,7 @@ impl Batches {
     fn commit_of(&mut self, row: &Row) -> Result<Option<&driftdb_engine::CommitMeta>> {
         let Some(stamp) = row.from else { return Ok(None) };
         if self.commit.as_ref().is_none_or(|(seq, _)| *seq != stamp.seq) {
-            let read = &self.execution.0.read;
+            let read = &self.execution.context.read;
             let record = read.engine.commit_record(&read.view, stamp.seq)?;
             self.commit = record.map(|record| (stamp.seq, record.meta));
         }
@@ -528,7 +550,7 @@ impl ExecutionPlan for RowsExec {
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let execution = execution(&context)?;
-        let rows = (self.open)(&execution.0).map_err(into_datafusion)?;
+        let rows = (self.open)(&execution.context).map_err(into_datafusion)?;
         let batches =
             ValueBatches { execution, rows, positions: self.positions.clone(), schema: Arc::clone(&self.schema) };
         let stream = futures::stream::iter(batches.map(|batch| batch.map_err(into_datafusion)));
@@ -545,7 +567,7 @@ struct ValueBatches {
 
 impl ValueBatches {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        self.execution.0.cancel.check()?;
+        self.execution.check()?;
         let fields = self.schema.fields();
         let mut builders: Vec<ColumnBuilder> =
             fields.iter().map(|field| ColumnBuilder::for_arrow(field.data_type(), 64)).collect();

@@ -109,7 +109,7 @@ impl ExecutionPlan for WatchExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let execution = execution(&context)?;
         let watched = self.input.execute(partition, context)?.map(move |batch| {
-            execution.0.cancel.check().map_err(into_datafusion)?;
+            execution.context.cancel.check().map_err(into_datafusion)?;
             batch
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), watched)))

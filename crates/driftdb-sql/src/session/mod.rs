@@ -367,15 +367,16 @@ impl Session {
     }
 
     /// Called now and then while the session waits for its client. Where old snapshots hold too much memory, lets go of
-    /// its own; 53400, with which the session is to end, where its transaction needs it.
-    pub fn rest(&mut self) -> Result<()> {
+    /// its own; 53400, with which the session is to end, where its transaction needs it, or results that the client
+    /// has yet to fetch.
+    pub fn rest(&mut self, has_results: bool) -> Result<()> {
         if !self.db.shared.engine.is_overheld() {
             return Ok(());
         }
         let (State::Active(active) | State::Failed { kept: Some(active), .. }) = &mut self.state else {
             return Ok(());
         };
-        if active.txn.let_snapshot_go()? {
+        if !has_results && active.txn.let_snapshot_go()? {
             return Ok(());
         }
         Err(Error::new(

@@ -324,7 +324,7 @@ fn a_transaction_s_name_tells_what_became_of_it() {
     let named = |session: &mut driftdb_sql::Session, sql: &str| {
         simple(session, sql).unwrap();
         let name = simple(session, "SELECT driftdb_txid_current()").unwrap().rows[0].clone();
-        assert_eq!(simple(session, "SELECT driftdb_txid_current()").unwrap().rows, [name.clone()]);
+        assert_eq!(simple(session, "SELECT driftdb_txid_current()").unwrap().rows, std::slice::from_ref(&name));
         name
     };
     let status = |session: &mut driftdb_sql::Session, name: &str| {
@@ -352,4 +352,27 @@ fn a_transaction_s_name_tells_what_became_of_it() {
         let error = simple(&mut reader, &format!("SELECT driftdb_txid_status('{wrong}')")).map(|_| ()).unwrap_err();
         assert_eq!(error.state.code(), "22023", "{wrong}");
     }
+}
+
+/// It is moved to another thread on the way; its rows, its errors and its end are the same.
+#[test]
+fn a_long_query_gives_what_a_short_one_would() {
+    let fixture = fixture();
+    let mut session = fixture.session();
+    simple(&mut session, "CREATE TABLE big (id int PRIMARY KEY, v int)").unwrap();
+    simple(&mut session, "INSERT INTO big SELECT i, i % 100 FROM generate_series(1, 60000) AS s(i)").unwrap();
+    let cross = "FROM big AS a JOIN big AS b ON a.v = b.v AND b.id <= 2000";
+    assert_eq!(
+        simple(&mut session, &format!("SELECT count(*), sum(a.id) {cross}")).unwrap().rows,
+        ["1200000 | 36000600000"]
+    );
+    let error = simple(&mut session, &format!("SELECT sum(1 / (a.id - 60000)) {cross}")).map(|_| ()).unwrap_err();
+    assert_eq!(error.state.code(), "22012");
+    simple(&mut session, "SET statement_timeout = '150ms'").unwrap();
+    let endless = "SELECT count(*) FROM big AS a, big AS b, big AS c WHERE a.v + b.v = c.v + 1000";
+    assert_eq!(simple(&mut session, endless).map(|_| ()).unwrap_err().state.code(), "57014");
+    simple(&mut session, "RESET statement_timeout").unwrap();
+    let changed =
+        simple(&mut session, "UPDATE big SET v = v + 1 WHERE id IN (SELECT id FROM big WHERE v < 1000)").unwrap();
+    assert_eq!(changed.tag, "UPDATE 60000");
 }

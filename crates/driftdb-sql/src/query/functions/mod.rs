@@ -124,6 +124,11 @@ pub(crate) fn is_volatile(name: &str) -> bool {
     name == "random" || builtin(name).is_some_and(|builtin| builtin.volatile)
 }
 
+/// Whether the function of that name takes or gives back locks.
+pub(crate) fn takes_locks(name: &str) -> bool {
+    locks::FUNCTIONS.iter().any(|builtin| builtin.name == name)
+}
+
 /// A call before its types are settled.
 pub(crate) struct Call {
     pub(crate) what: Callee,
