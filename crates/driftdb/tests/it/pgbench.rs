@@ -2,7 +2,7 @@
 //!
 //! TPC-B's invariant: each transaction adds one delta to an account, a teller and a branch and writes it to the history
 //! table, so the four sums are equal in every committed state. They are asked AS OF random commits, by seq and by time,
-//! and once more after a restart, where they must be the same.
+//! and once more after a restart, where they must be the same. And under contention, at each isolation level.
 
 use std::process::Command;
 
@@ -37,6 +37,14 @@ fn balanced(client: &mut Client, point: &str) -> Row {
     row.clone()
 }
 
+/// Runs pgbench, of which no transaction may fail; how many it made.
+fn processed(command: &mut Command) -> u64 {
+    let out = succeed(command);
+    assert!(out.contains("number of failed transactions: 0 ("), "{command:?}:\n{out}");
+    let processed = out.lines().find_map(|line| line.strip_prefix("number of transactions actually processed: "));
+    processed.expect("a count").trim().parse().unwrap()
+}
+
 #[test]
 fn the_books_balance_as_of_every_commit() {
     let scale = setting("SCALE", 1, 10);
@@ -62,11 +70,8 @@ fn the_books_balance_as_of_every_commit() {
             // missing from the balance.
             command.arg("-n");
         }
-        let out = succeed(&mut command);
-        assert!(out.contains("number of failed transactions: 0 (0.000%)"), "{protocol}:\n{out}");
-        let processed = out.lines().find_map(|line| line.strip_prefix("number of transactions actually processed: "));
-        let processed: u64 = processed.expect("a count").trim().parse().unwrap();
-        assert!(processed > 0, "{protocol}:\n{out}");
+        let processed = processed(&mut command);
+        assert!(processed > 0, "{command:?} did nothing");
         println!("pgbench, {protocol}: {processed} transactions in {seconds} s");
     }
 
@@ -92,5 +97,42 @@ fn the_books_balance_as_of_every_commit() {
     for (point, before) in &noted {
         assert_eq!(balanced(&mut client, point), *before, "{point} after the restart");
     }
+    server.stop();
+}
+
+/// Sixty-four clients on one branch: all of them want the same row, and those who come late try again.
+#[test]
+fn the_books_balance_at_every_level() {
+    let scale = setting("SCALE", 1, 10);
+    let seconds = setting("SECONDS", 1, 60);
+    let samples = setting("ROUNDS", 10, 200);
+    let mut dice = Dice::new("pgbench at every level");
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(&place.path().join("data"));
+    succeed(pgbench(&server).args(["-i", "-q", "-s", &scale.to_string()]));
+    let mut client = Client::connect(&server);
+    let first = client.number("SELECT max(seq) FROM driftdb.commits");
+    for level in ["read committed", "repeatable read", "serializable"] {
+        let level_option = format!("-c default_transaction_isolation={}", level.replace(' ', "\\ "));
+        let mut seconds = seconds;
+        // On a busy machine the first of 64 clients has not done anything within a second.
+        let processed = loop {
+            let mut command = pgbench(&server);
+            command.env("PGOPTIONS", &level_option).args(["-n", "-c", "64", "-j", "2", "-M", "prepared"]);
+            match processed(command.args(["-T", &seconds.to_string(), "--max-tries", "0"])) {
+                0 => seconds *= 2,
+                processed => break processed,
+            }
+        };
+        println!("pgbench, {level}: {processed} transactions in {seconds} s");
+    }
+    let last = client.number("SELECT max(seq) FROM driftdb.commits");
+    let span = u64::try_from(last - first).unwrap() + 1;
+    for _ in 0..samples {
+        let seq = first + i64::try_from(dice.below(span)).unwrap();
+        balanced(&mut client, &format!("@SEQ:{seq}"));
+    }
+    let now = client.query("SELECT sum(delta) FROM pgbench_history");
+    assert_eq!(now[0][0], balanced(&mut client, &format!("@SEQ:{last}"))[0]);
     server.stop();
 }
