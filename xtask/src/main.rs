@@ -45,6 +45,8 @@ enum Command {
     Crash(suite::LongOptions),
     /// The long model test: thousands of random schedules against a plain list of commits.
     Model(suite::LongOptions),
+    /// The long isolation tests: 16 sessions at every level through kills, their histories checked, and money moved.
+    Histories(suite::LongOptions),
 }
 
 fn main() -> ExitCode {
@@ -75,5 +77,6 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Pgbench(options) => suite::long(suite::Long::Pgbench, &options),
         Command::Crash(options) => suite::long(suite::Long::Crash, &options),
         Command::Model(options) => suite::long(suite::Long::Model, &options),
+        Command::Histories(options) => suite::long(suite::Long::Histories, &options),
     }
 }

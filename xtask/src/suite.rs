@@ -21,7 +21,7 @@ pub(crate) struct TestOptions {
 /// What the long tests take.
 #[derive(Args)]
 pub(crate) struct LongOptions {
-    /// Rounds of the crash test or cases of the model test; the default is the long test's.
+    /// Rounds of the crash and isolation tests or cases of the model test; the default is the long test's.
     #[arg(long)]
     rounds: Option<u32>,
     /// Seed of the random schedules, as a failed run printed it.
@@ -30,7 +30,7 @@ pub(crate) struct LongOptions {
     /// Scale factor of the pgbench test.
     #[arg(long)]
     scale: Option<u32>,
-    /// Seconds a protocol in the pgbench test.
+    /// Seconds a protocol in the pgbench test, a round in the isolation tests.
     #[arg(long)]
     seconds: Option<u32>,
     /// Use the optimised build.
@@ -47,6 +47,8 @@ pub(crate) enum Long {
     Crash,
     /// Random schedules against a plain list of commits.
     Model,
+    /// Histories of concurrent transactions have the isolation that was asked for.
+    Histories,
 }
 
 /// Runs all tests and ends with a line `N passed, N failed`.
@@ -74,6 +76,7 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
     let (packages, filter): (&[&str], _) = match which {
         Long::Pgbench => (&["-p", "driftdb"], "pgbench"),
         Long::Crash => (&["-p", "driftdb"], "crash"),
+        Long::Histories => (&["-p", "driftdb"], "histories"),
         Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine", "-p", "driftdb"], "model"),
     };
     arguments.extend(packages);

@@ -21,6 +21,7 @@ mod directory;
 mod doctor;
 mod drivers;
 mod files;
+mod histories;
 mod model;
 mod parquet;
 mod password;

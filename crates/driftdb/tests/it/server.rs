@@ -48,6 +48,12 @@ impl Server {
         Server::launch(data, driftdb().env("DRIFTDB_PASSWORD", PASSWORD).env("DRIFTDB_MEMORY_LIMIT", "128MiB"))
     }
 
+    /// The same, and without a password: hashing it for each of many connections takes long in an unoptimised test.
+    pub(crate) fn start_trusting(data: &Path) -> Server {
+        let mut command = driftdb();
+        Server::launch(data, command.env("DRIFTDB_AUTH", "trust").env("DRIFTDB_MEMORY_LIMIT", "128MiB"))
+    }
+
     /// A server on `data` with the settings of `command`, on a free port unless it names one.
     pub(crate) fn launch(data: &Path, command: &mut Command) -> Server {
         command.arg("serve").arg("--data").arg(data);
@@ -225,6 +231,15 @@ impl Dice {
         let seed = setting("SEED", u64::from(now.subsec_nanos()), u64::from(now.subsec_nanos()));
         println!("{test}: DRIFTDB_TEST_SEED={seed}");
         Dice(seed)
+    }
+
+    pub(crate) fn seeded(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    /// Dice of their own for one of several that throw at the same time.
+    pub(crate) fn fork(&mut self) -> Dice {
+        Dice(self.below(u64::MAX))
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
