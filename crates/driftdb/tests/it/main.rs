@@ -14,6 +14,7 @@
     reason = "tests are on the outside: they use the machine's files and clock, and a panic is how they fail"
 )]
 
+mod anomalies;
 mod client;
 mod configuration;
 mod crash;
