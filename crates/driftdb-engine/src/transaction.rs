@@ -342,7 +342,12 @@ impl Transaction {
                 Err(failure) => return Err(self.lock_error(failure, table.id)),
             }
         }
-        if self.is_unchanged(table.id, key)? {
+        let stands = self.is_unchanged(table.id, key)?
+            // Whose key alone matters may have changed otherwise, as long as it is there.
+            || mode == LockMode::KeyShare
+                && self.options.isolation != Isolation::ReadCommitted
+                && self.newest(&self.engine.view(), table.id, key)?.is_some();
+        if stands {
             Ok(RowLock::Unchanged)
         } else if self.options.isolation == Isolation::ReadCommitted {
             Ok(RowLock::Changed)

@@ -267,8 +267,14 @@ fn advisory_locks_wait_and_end_as_their_scope_says() {
     assert_eq!(tried(&mut other, "lock(1)"), "t");
     simple(&mut other, "SET lock_timeout = '50ms'").unwrap();
     assert_eq!(simple(&mut other, "SELECT pg_advisory_lock(4)").map(|_| ()).unwrap_err().state.code(), "55P03");
+    simple(&mut session, "BEGIN; SELECT pg_advisory_lock(4), pg_advisory_xact_lock(5)").unwrap();
+    simple(&mut session, "SELECT pg_advisory_unlock_all()").unwrap();
+    assert_eq!(tried(&mut other, "lock(5)"), "f", "it is the transaction's");
+    assert_eq!(tried(&mut other, "lock(4)"), "t", "it is given back as often as it was taken");
+    simple(&mut session, "ROLLBACK; SELECT pg_advisory_lock(6)").unwrap();
+    assert_eq!(tried(&mut other, "lock(6)"), "f");
     drop(session);
-    assert_eq!(tried(&mut other, "lock(4)"), "t", "who is gone holds nothing");
+    assert_eq!(tried(&mut other, "lock(6)"), "t", "who is gone holds nothing");
 }
 
 #[test]

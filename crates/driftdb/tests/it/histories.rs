@@ -17,7 +17,7 @@ mod keys;
 mod workload;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio_postgres::Config;
@@ -33,6 +33,8 @@ const SESSIONS: usize = 16;
 const KILLS: u64 = 2;
 /// What has to be committed before a kill, however slow the machine is.
 const COMMITTED_MIN: usize = 20;
+/// Who has done next to nothing for so long does not wait for a processor: transactions wait for each other.
+const STANDSTILL: Duration = Duration::from_secs(120);
 /// Reads of a round that are repeated at its end, and of each earlier round at the end of each later.
 const REPEATED: u64 = 100;
 const REPEATED_LATER: u64 = 10;
@@ -62,7 +64,9 @@ fn work_until_killed(runtime: &Runtime, server: Server, workload: &Arc<Workload>
     let watch = runtime.spawn(async move { watched.read_again_and_again(to, dice).await });
     let before = workload.committed();
     std::thread::sleep(time);
+    let began = Instant::now();
     while workload.committed() < before + COMMITTED_MIN && !tasks.iter().all(|task| task.is_finished()) {
+        assert!(began.elapsed() < STANDSTILL, "{} transactions in {STANDSTILL:?}", workload.committed() - before);
         std::thread::sleep(Duration::from_millis(20));
     }
     server.kill();

@@ -14,8 +14,6 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     function!("to_regtype", Strict, [(T::Text) => T::Int8, |_, a| Ok(type_named(text(a, 0)?).map_or(Value::Null, |t| Value::Int8(t.oid().into())))]),
     function!("format_type", Called, [(T::Int8, T::Int4) => T::Text, format_type]),
     function!("pg_table_is_visible", Strict, [(T::Int8) => T::Bool, yes]),
-    // There are no advisory locks: none is left when this is done.
-    function!("pg_advisory_unlock_all", Strict, [() => T::Text, |_, _| Ok(Value::Text(String::new()))]),
     function!("pg_type_is_visible", Strict, [(T::Int8) => T::Bool, yes]),
     function!("pg_function_is_visible", Strict, [(T::Int8) => T::Bool, yes]),
     function!("pg_get_userbyid", Strict, [(T::Int8) => T::Text, |facts, _| Ok(Value::Text(facts.client.user.clone()))]),

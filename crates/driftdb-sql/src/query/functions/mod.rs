@@ -96,26 +96,28 @@ pub(crate) fn is_not_done(name: &str) -> bool {
     NOT_DONE.lines().any(|other| other == name)
 }
 
+/// All builtins. No name is there twice: the second would never be found.
+const GROUPS: [&[Builtin]; 15] = [
+    arith::OPERATORS,
+    text::FUNCTIONS,
+    math::FUNCTIONS,
+    time::FUNCTIONS,
+    interval::FUNCTIONS,
+    to_char::FUNCTIONS,
+    from_char::FUNCTIONS,
+    pattern::FUNCTIONS,
+    logic::FUNCTIONS,
+    catalog::FUNCTIONS,
+    json::FUNCTIONS,
+    misc::FUNCTIONS,
+    key::FUNCTIONS,
+    txid::FUNCTIONS,
+    locks::FUNCTIONS,
+];
+
 /// The builtin of that name.
 pub(crate) fn builtin(name: &str) -> Option<&'static Builtin> {
-    let groups: [&'static [Builtin]; 15] = [
-        arith::OPERATORS,
-        text::FUNCTIONS,
-        math::FUNCTIONS,
-        time::FUNCTIONS,
-        interval::FUNCTIONS,
-        to_char::FUNCTIONS,
-        from_char::FUNCTIONS,
-        pattern::FUNCTIONS,
-        logic::FUNCTIONS,
-        catalog::FUNCTIONS,
-        json::FUNCTIONS,
-        misc::FUNCTIONS,
-        key::FUNCTIONS,
-        txid::FUNCTIONS,
-        locks::FUNCTIONS,
-    ];
-    groups.into_iter().flatten().find(|builtin| builtin.name == name)
+    GROUPS.into_iter().flatten().find(|builtin| builtin.name == name)
 }
 
 /// Whether the function of that name may give something else at each call.
@@ -466,4 +468,19 @@ pub(crate) fn out_of_range(what: &str) -> Error {
 
 pub(crate) fn division_by_zero() -> Error {
     Error::new(SqlState::DIVISION_BY_ZERO, "division by zero")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_builtin_hides_another() {
+        let mut names = HashSet::new();
+        for builtin in GROUPS.into_iter().flatten() {
+            assert!(names.insert(builtin.name), "{}", builtin.name);
+        }
+    }
 }

@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Barrier;
 use tokio_postgres::Config;
 
 use super::connection::{Connection, Failure};
 use super::history::Level;
-use super::{MIXES, runtime};
+use super::{MIXES, STANDSTILL, runtime};
 use crate::client::{Client, config};
 use crate::server::{Dice, PASSWORD, Server, setting};
 
@@ -66,7 +66,9 @@ impl Load {
             }
             tokio::time::sleep(time).await;
             let committed = || [self, readers].map(|load| load.committed.load(Ordering::SeqCst));
+            let began = Instant::now();
             while committed().contains(&0) {
+                assert!(began.elapsed() < STANDSTILL, "{levels:?}: {:?} transactions in {STANDSTILL:?}", committed());
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             let [written, read] = committed();
