@@ -161,7 +161,8 @@ impl<'a> Checker<'a> {
     /// Each read against what the transaction read and appended before.
     fn contradictions(&mut self, id: usize) {
         let transaction = &self.transactions[id];
-        let (mut seen, mut own): (HashMap<Key, &[Element]>, HashMap<Key, Vec<Element>>) = Default::default();
+        let mut seen: HashMap<Key, &[Element]> = HashMap::new();
+        let mut own: HashMap<Key, Vec<Element>> = HashMap::new();
         for op in &transaction.ops {
             match op {
                 Op::Append(key, element) => own.entry(*key).or_default().push(*element),

@@ -46,7 +46,7 @@ impl Keys {
     }
 
     /// A key, and a value that has not been appended to it.
-    pub(super) fn to_append(&mut self, dice: &mut Dice) -> (Key, Element) {
+    pub(super) fn next_append(&mut self, dice: &mut Dice) -> (Key, Element) {
         let slot = Keys::slot(dice);
         let active = &mut self.active[slot];
         active.appended += 1;

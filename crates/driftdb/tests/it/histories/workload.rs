@@ -260,7 +260,7 @@ impl Session<'_> {
             progress.ops.push(Op::Read(key, list));
             return Ok(());
         }
-        let (key, element) = self.workload.keys.lock().unwrap().to_append(&mut self.dice);
+        let (key, element) = self.workload.keys.lock().unwrap().next_append(&mut self.dice);
         if !progress.ops.is_empty() && self.one_in(16) {
             progress.ops.push(Op::Undone(key, element));
             self.connection.run("SAVEPOINT before").await?;
