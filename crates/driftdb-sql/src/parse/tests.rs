@@ -147,7 +147,7 @@ fn refuses_by_name_what_is_not_done() {
         ("SELECT a FROM t GROUP BY ALL", "GROUP BY ALL"),
         ("SELECT a FROM t FETCH FIRST 2 ROWS WITH TIES", "WITH TIES"),
         ("SELECT a FROM t FETCH FIRST 2 PERCENT ROWS ONLY", "PERCENT"),
-        ("SELECT a FROM t FOR SHARE", "FOR SHARE"),
+        ("SELECT a FROM (SELECT a FROM t FOR SHARE) x", "FOR SHARE"),
         ("SELECT a FROM (SELECT a FROM t FOR UPDATE) x", "FOR UPDATE"),
         ("SELECT a FROM t, u FOR UPDATE", "more or less than one table"),
         ("SELECT a FROM t JOIN u USING (a) FOR UPDATE", "a join"),
