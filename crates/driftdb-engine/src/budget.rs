@@ -1,4 +1,5 @@
-//! The memory of transactions: what they change, what their savepoints hold, and their locks, of all of them together.
+//! The memory of transactions: large statements and their parameters, what they change, what their savepoints hold, and
+//! their locks, of all of them together.
 //!
 //! Whatever takes a part of it owns a [`Charge`], which gives the part back when it goes. So what is shared (by a
 //! savepoint, by a reader) counts once, and for as long as anybody has it.
@@ -37,7 +38,8 @@ impl Budget {
         if self.used_bytes.load(Ordering::Relaxed) <= self.max_bytes {
             return Ok(());
         }
-        let message = format!("the changes and locks of all transactions take more than {} bytes", self.max_bytes);
+        let message =
+            format!("the statements, changes and locks of all transactions take more than {} bytes", self.max_bytes);
         Err(Error::new(SqlState::OUT_OF_MEMORY, message)
             .hint("Make the changes in several transactions, or try again when others have ended."))
     }
@@ -48,9 +50,9 @@ impl Budget {
     }
 }
 
-/// A part of the budget, given back when this goes.
+/// A part of the memory of transactions, given back when this goes.
 #[derive(Debug)]
-pub(crate) struct Charge {
+pub struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
 }

@@ -12,7 +12,7 @@ use driftdb_types::{CommitSeq, Error, Result, SqlState, Stamp, TableSchema, Tree
 use parking_lot::Mutex;
 
 use crate::advisory::SessionLocks;
-use crate::budget::Budget;
+use crate::budget::{Budget, Charge};
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, Catalogs, KnownTrees};
 use crate::commits::{self, Commits};
@@ -317,6 +317,12 @@ impl Engine {
 
     pub(crate) fn named_transactions(&self) -> &NamedTransactions {
         &self.inner.named
+    }
+
+    /// Counts `bytes` that a session is about to take, for a statement or its parameters, against the bound on all
+    /// transactions' memory ([`EngineOptions::transaction_bytes_max`]). 53200 when there is not so much left.
+    pub fn charge(&self, bytes: usize) -> Result<Charge> {
+        self.inner.budget.take(bytes)
     }
 
     pub(crate) fn budget(&self) -> &Arc<Budget> {

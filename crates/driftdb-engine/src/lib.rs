@@ -41,6 +41,7 @@ mod txid;
 mod write_set;
 
 pub use advisory::{AdvisoryMode, AdvisoryScope, AdvisoryWait, SessionLocks};
+pub use budget::Charge;
 pub use cancel::{Cancel, transaction_timeout};
 pub use catalog::{Catalog, NamedObject};
 pub use commits::Commits;

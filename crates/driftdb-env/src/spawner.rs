@@ -28,6 +28,12 @@ pub trait Spawner: Send + Sync + Debug {
         };
         self.spawn(name, Box::new(task))
     }
+
+    /// Called by a task now and then: whoever waits for its core gets it now, and not when the system's scheduler finds
+    /// that the task has had it long enough, which takes milliseconds even from one of lower priority.
+    fn yield_core(&self) {
+        std::thread::yield_now();
+    }
 }
 
 /// A running task. Dropping the handle lets the task run on.

@@ -19,11 +19,13 @@ pub struct SqlOptions {
     pub spill_dir: Option<PathBuf>,
     /// Rows a result hands on at a time.
     pub batch_rows: usize,
+    /// How many queries that take long run at a time; the others wait, in turn.
+    pub long_queries_max: usize,
 }
 
 impl Default for SqlOptions {
     fn default() -> SqlOptions {
-        SqlOptions { memory_limit_bytes: 256 << 20, spill_dir: None, batch_rows: 2048 }
+        SqlOptions { memory_limit_bytes: 256 << 20, spill_dir: None, batch_rows: 2048, long_queries_max: 8 }
     }
 }
 

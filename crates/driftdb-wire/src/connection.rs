@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use driftdb_engine::Cancel;
+use driftdb_engine::{Cancel, Charge};
 use driftdb_sql::{Outcome, ResultColumn, RowStream, Session, SessionOptions, TransactionStatus};
 use driftdb_types::{Error, Result, SqlState, Value};
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery};
@@ -145,6 +145,7 @@ impl Start<'_> {
         self.output.send(&Authentication::Ok)?;
         let session = self.begin_session(&request)?;
         self.input.set_deadline(None)?;
+        self.input.begin_session(self.shared.db.engine().clone());
         self.output.begin_session(self.shared.db.clone())?;
         self.registration.end_wait();
         Ok(Some(session))
@@ -231,6 +232,8 @@ pub(crate) struct Connection {
     /// Names under which Parse has put the empty statement.
     pub(crate) empty: HashSet<String>,
     pub(crate) portals: HashMap<String, Portal>,
+    /// For the message that is being acted on.
+    pub(crate) charge: Option<Charge>,
     /// Messages of the extended protocol have come since the last ReadyForQuery.
     in_batch: bool,
     /// One of them failed: the rest is skipped.
@@ -249,6 +252,7 @@ impl Connection {
             unnamed: None,
             empty: HashSet::new(),
             portals: HashMap::new(),
+            charge: None,
             in_batch: false,
             skip_until_sync: false,
         }
@@ -267,8 +271,10 @@ impl Connection {
     fn ready_then_batch(&mut self) -> Result<(), Stop> {
         self.ready()?;
         loop {
-            let frame = self.next_frame()?;
+            self.charge = None;
+            let mut frame = self.next_frame()?;
             let tag = frame.tag;
+            self.charge = frame.charge.take();
             if self.skip_until_sync && !matches!(tag, b'S' | b'X') {
                 continue;
             }

@@ -38,7 +38,7 @@ impl Connection {
     /// Feeds `copy`; gives what the client says went wrong on its side.
     fn receive(&mut self, copy: &mut CopyIn) -> Result<Option<String>, Stop> {
         loop {
-            let frame = match self.input.frame() {
+            let mut frame = match self.input.frame() {
                 Ok(frame) => frame,
                 Err(ReadError::TimedOut) => {
                     self.cancel.check()?;
@@ -48,6 +48,7 @@ impl Connection {
                 Err(ReadError::Malformed(error)) => return Err(Stop::Fatal(error)),
             };
             let tag = frame.tag;
+            let _charge = frame.charge.take();
             match decode(frame)? {
                 Message::CopyData(data) => copy.write(&mut self.session, &data)?,
                 Message::CopyDone => return Ok(None),

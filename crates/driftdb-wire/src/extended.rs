@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use driftdb_engine::Charge;
 use driftdb_sql::{Outcome, Prepared, ResultColumn, RowStream};
 use driftdb_types::{DataType, Error, Result, SqlState, Value};
 use pgwire::messages::data::{NoData, ParameterDescription};
@@ -37,6 +38,8 @@ pub(crate) struct Portal {
     prepared: PreparedStatement,
     formats: Formats,
     state: PortalState,
+    /// For its parameters.
+    _charge: Option<Charge>,
 }
 
 impl Portal {
@@ -118,7 +121,8 @@ impl Connection {
             Some(columns) => Formats::from_codes(&bind.result_formats, columns.len(), "result column")?,
             None => Formats::TEXT,
         };
-        self.portals.insert(bind.portal, Portal { prepared, formats, state: PortalState::Bound(params) });
+        let portal = Portal { prepared, formats, state: PortalState::Bound(params), _charge: self.charge.take() };
+        self.portals.insert(bind.portal, portal);
         Ok(self.output.send(&BindComplete::new())?)
     }
 

@@ -6,6 +6,7 @@
 //! and so is text in another encoding. (PostgreSQL manual, chapter 55.7 "Message Formats".)
 
 use bytes::{Buf, Bytes};
+use driftdb_engine::Charge;
 use driftdb_types::{Error, Result, SqlState};
 
 /// Most bytes of a message that only carries a name or nothing, and of everything before authentication (PostgreSQL's
@@ -17,6 +18,10 @@ pub(crate) const SMALL_MESSAGE_BYTES_MAX: usize = 10_000;
 pub(crate) struct Frame {
     pub(crate) tag: u8,
     pub(crate) body: Bytes,
+    /// For a large body and what is made of it.
+    pub(crate) charge: Option<Charge>,
+    /// There was no memory for the body, which was not kept.
+    pub(crate) refused: Option<Error>,
 }
 
 /// What Describe and Close are about.
@@ -83,6 +88,9 @@ pub(crate) fn is_extended(tag: u8) -> bool {
 
 /// Decodes a frame whose type [`body_bytes_max`] knows.
 pub(crate) fn decode(frame: Frame) -> Result<Message> {
+    if let Some(error) = frame.refused {
+        return Err(error);
+    }
     let mut body = Body(frame.body);
     let message = match frame.tag {
         b'Q' => Message::Query(body.string()?),
@@ -220,7 +228,7 @@ mod tests {
     use driftdb_env::{Rand, SimRand};
 
     fn frame(tag: u8, body: &[u8]) -> Frame {
-        Frame { tag, body: Bytes::copy_from_slice(body) }
+        Frame { tag, body: Bytes::copy_from_slice(body), charge: None, refused: None }
     }
 
     #[test]
@@ -276,7 +284,7 @@ mod tests {
                 *byte = if *byte < 150 { *byte % 3 } else { *byte };
             }
             let tag = b"QPBDECHSdcfFpX"[usize::try_from(rand.below(14)).unwrap()];
-            match decode(Frame { tag, body: Bytes::from(body) }) {
+            match decode(Frame { tag, body: Bytes::from(body), charge: None, refused: None }) {
                 Ok(_) => decoded += 1,
                 Err(_) => refused += 1,
             }

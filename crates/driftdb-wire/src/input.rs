@@ -9,12 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use driftdb_engine::{Charge, Engine};
 use driftdb_env::Clock;
 use driftdb_types::{Error, SqlState};
 
 use crate::frontend::{Frame, SMALL_MESSAGE_BYTES_MAX, body_bytes_max, unknown_type};
 
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Messages up to this size are not counted: each connection may have one.
+const FREE_BYTES: usize = CHUNK_BYTES;
+/// How many copies of a message there are while it is acted on: itself, and what is decoded of it.
+const COPIES: usize = 2;
 
 /// Why there is no next message.
 #[derive(Debug)]
@@ -44,6 +49,12 @@ pub(crate) struct Input {
     buffer: BytesMut,
     chunk: Box<[u8]>,
     message_bytes_max: usize,
+    /// What large messages are counted against, once there is a session.
+    engine: Option<Engine>,
+    /// For the message that is being read.
+    charge: Option<Charge>,
+    /// There is no memory for the message that comes: its type, how much of it is to come, and why.
+    unwanted: Option<(u8, usize, Error)>,
     clock: Arc<dyn Clock>,
     /// When, on the monotonic clock, waiting for bytes ends however often some came.
     deadline: Option<Duration>,
@@ -52,7 +63,22 @@ pub(crate) struct Input {
 impl Input {
     pub(crate) fn new(stream: Arc<TcpStream>, message_bytes_max: usize, clock: Arc<dyn Clock>) -> Input {
         let chunk = vec![0; CHUNK_BYTES].into_boxed_slice();
-        Input { stream, buffer: BytesMut::new(), chunk, message_bytes_max, clock, deadline: None }
+        Input {
+            stream,
+            buffer: BytesMut::new(),
+            chunk,
+            message_bytes_max,
+            engine: None,
+            charge: None,
+            unwanted: None,
+            clock,
+            deadline: None,
+        }
+    }
+
+    /// From now on messages of some size are counted as memory of transactions; one that has no room is refused.
+    pub(crate) fn begin_session(&mut self, engine: Engine) {
+        self.engine = Some(engine);
     }
 
     /// Bounds all waiting from now on together; `None` lifts the bound.
@@ -69,7 +95,7 @@ impl Input {
 
     /// Whether all of the next message is here already, so that [`Input::frame`] does not wait.
     pub(crate) fn has_frame(&self) -> bool {
-        match self.head() {
+        match self.head().filter(|_| self.unwanted.is_none()) {
             Some((_, length)) => usize::try_from(length).is_ok_and(|length| self.buffer.len() > length),
             None => false,
         }
@@ -87,20 +113,53 @@ impl Input {
         self.frame_of(only).map(|frame| frame.body)
     }
 
-    fn frame_of(&mut self, bytes_max: impl FnOnce(u8, usize) -> Option<usize>) -> Result<Frame, ReadError> {
-        let (tag, length) = loop {
-            match self.head() {
-                Some(head) => break head,
-                None => self.fill(self.buffer.len() + 1)?,
+    fn frame_of(&mut self, bytes_max: impl Fn(u8, usize) -> Option<usize>) -> Result<Frame, ReadError> {
+        let (tag, body_len) = loop {
+            if let Some(frame) = self.skip_unwanted()? {
+                return Ok(frame);
+            }
+            let Some((tag, length)) = self.head() else {
+                self.fill(self.buffer.len() + 1)?;
+                continue;
+            };
+            let Some(bytes_max) = bytes_max(tag, self.message_bytes_max) else {
+                return Err(ReadError::Malformed(unknown_type(tag)));
+            };
+            let body_len = body_length(length, 4, bytes_max)?;
+            match self.count(body_len) {
+                Ok(()) => break (tag, body_len),
+                Err(error) => {
+                    self.buffer.advance(5);
+                    self.unwanted = Some((tag, body_len, error));
+                }
             }
         };
-        let Some(bytes_max) = bytes_max(tag, self.message_bytes_max) else {
-            return Err(ReadError::Malformed(unknown_type(tag)));
-        };
-        let body_len = body_length(length, 4, bytes_max)?;
         self.fill(5 + body_len)?;
         self.buffer.advance(5);
-        Ok(Frame { tag, body: self.buffer.split_to(body_len).freeze() })
+        let body = self.buffer.split_to(body_len).freeze();
+        Ok(Frame { tag, body, charge: self.charge.take(), refused: None })
+    }
+
+    /// Counts the message that comes, once. 53200 when there is no memory for it.
+    fn count(&mut self, body_len: usize) -> Result<(), Error> {
+        if let (None, Some(engine), true) = (&self.charge, &self.engine, body_len > FREE_BYTES) {
+            self.charge = Some(engine.charge(body_len.saturating_mul(COPIES))?);
+        }
+        Ok(())
+    }
+
+    /// Reads and drops a message there is no memory for, if there is one, and gives why in its place.
+    fn skip_unwanted(&mut self) -> Result<Option<Frame>, ReadError> {
+        while let Some((tag, left, error)) = self.unwanted.take() {
+            let here = self.buffer.len().min(left);
+            self.buffer.advance(here);
+            if here == left {
+                return Ok(Some(Frame { tag, body: Bytes::new(), charge: None, refused: Some(error) }));
+            }
+            self.unwanted = Some((tag, left - here, error));
+            self.fill(1)?;
+        }
+        Ok(None)
     }
 
     /// Type and length of the next message, if they are here.

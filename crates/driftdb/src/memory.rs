@@ -5,8 +5,8 @@
 //! | 3/32 | 3 × 64 MiB | memtables: one being written, two sealed and waiting for their flush | commits are slowed, then wait |
 //! | 4/32 | 256 MiB | cache of the base file | the least used pages go |
 //! | 4/32 | 256 MiB | history: opened segments' indexes, blooms and decoded pages | the least used go |
-//! | 7/32 | 448 MiB | queries, all together | they spill to disk, or fail with 53200 |
-//! | 7/32 | 448 MiB | the changes and locks of all transactions | 53200 |
+//! | 7/32 | 448 MiB | queries, all together | they spill to disk, or fail with 53200; long ones take turns |
+//! | 7/32 | 448 MiB | the large statements, the changes and the locks of all transactions | 53200 |
 //! | 2/32 | 128 MiB | memtables that are flushed, and that somebody reads still | who holds an old snapshot and is idle, or does not take its results, is let go |
 //! | 5/32 | 320 MiB | connections, result buffers, the program itself | |
 
@@ -19,6 +19,9 @@ pub const LIMIT_MIN_BYTES: u64 = 128 << 20;
 /// What is used when nothing is said, in bytes.
 pub const LIMIT_DEFAULT_BYTES: u64 = 2 << 30;
 
+/// For each of so many bytes one long query more may run.
+const LANE_BYTES: usize = 16 << 20;
+
 /// The options that keep the database within `limit_bytes`.
 pub fn split(limit_bytes: u64) -> (EngineOptions, SqlOptions) {
     let share = |parts: u64| usize::try_from(limit_bytes / 32 * parts).unwrap_or(usize::MAX);
@@ -29,6 +32,8 @@ pub fn split(limit_bytes: u64) -> (EngineOptions, SqlOptions) {
     engine.store.cache_bytes = share(4);
     engine.store.history_cache_bytes = share(4);
     engine.transaction_bytes_max = share(7);
-    let sql = SqlOptions { memory_limit_bytes: share(7), ..SqlOptions::default() };
+    let queries = share(7);
+    let long_queries_max = (queries / LANE_BYTES).clamp(4, 16);
+    let sql = SqlOptions { memory_limit_bytes: queries, long_queries_max, ..SqlOptions::default() };
     (engine, sql)
 }

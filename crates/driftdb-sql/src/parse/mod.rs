@@ -25,13 +25,13 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::{Expr, Ident, LimitClause, Query, Value};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
-use driftdb_engine::LockMode;
+use driftdb_engine::{Charge, LockMode};
 use driftdb_types::{DataType, Error, Result, SqlState};
 
 use self::allow::{Found, Walk};
 pub(crate) use self::convert::{is_default, set_columns};
 pub(crate) use self::names::{TableName, name_of, plain_table_name};
-pub(crate) use self::source::Source;
+pub(crate) use self::source::{Source, memory_bytes};
 pub(crate) use self::statement::*;
 pub(crate) use self::types::data_type;
 
@@ -85,10 +85,15 @@ impl Statement {
 
 /// Parses all statements of a query string.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
+    parse_charged(sql, None)
+}
+
+/// The same of a text whose memory was counted: the statements keep the charge.
+pub(crate) fn parse_charged(sql: &str, charge: Option<Charge>) -> Result<Vec<Statement>> {
     if sql.contains('\0') {
         return Err(Error::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, "a statement cannot contain a zero byte"));
     }
-    let source = Source(Arc::from(sql));
+    let source = Source::new(sql, charge);
     source.statements()?.into_iter().map(|tokens| statement_of(&source, tokens)).collect()
 }
 

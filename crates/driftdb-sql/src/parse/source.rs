@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableFactor,
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+use driftdb_engine::Charge;
 use driftdb_types::{Error, Result, SqlState};
 
 use super::dialect::DriftDialect;
@@ -14,18 +15,52 @@ use super::dialect::DriftDialect;
 /// deep tree takes stack.
 const OPERATORS_MAX: usize = 1000;
 
+/// What one token of a statement takes in memory, in bytes: itself, its part of the tree and of the plan (measured on
+/// INSERT … VALUES and IN with half a million constants: 1 to 2 kB for each).
+const TOKEN_BYTES: usize = 800;
+/// How many copies of a text there are on the way to a row: the message, the token, the value, the row, the log record.
+const TEXT_COPIES: usize = 4;
+
 /// The text a client sent, with positions in it.
 #[derive(Clone, Debug)]
-pub(crate) struct Source(pub(crate) Arc<str>);
+pub(crate) struct Source {
+    text: Arc<str>,
+    /// For the statements made of it.
+    _charge: Option<Arc<Charge>>,
+}
+
+/// About how much memory the statements of a text will take: constants are short or long, so marks outside of quotes are
+/// counted.
+pub(crate) fn memory_bytes(sql: &str) -> usize {
+    let mut quoted = false;
+    let mut marks = 0_usize;
+    for byte in sql.bytes() {
+        match byte {
+            b'\'' => quoted = !quoted,
+            b',' | b'(' | b')' | b';' | b'=' | b'<' | b'>' | b'+' | b'-' | b'*' | b'/' if !quoted => marks += 1,
+            _ => {}
+        }
+    }
+    sql.len().saturating_mul(TEXT_COPIES).saturating_add(marks.saturating_mul(TOKEN_BYTES))
+}
 
 impl Source {
+    /// `charge` is for what is made of the text, which keeps it.
+    pub(crate) fn new(sql: &str, charge: Option<Charge>) -> Source {
+        Source { text: Arc::from(sql), _charge: charge.map(Arc::new) }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The position in characters from 1 that an error carries.
     pub(crate) fn position(&self, location: Location) -> Option<usize> {
         if location.line == 0 {
             return None;
         }
         let before: usize = self
-            .0
+            .text
             .split_inclusive('\n')
             .take(usize::try_from(location.line).ok()?.saturating_sub(1))
             .map(|line| line.chars().count())
@@ -48,17 +83,17 @@ impl Source {
     pub(crate) fn slice(&self, start: Location, end: Location) -> Option<&str> {
         let offset = |location: Location| -> Option<usize> {
             let position = self.position(location)?;
-            let mut at = self.0.char_indices().map(|(index, _)| index).chain([self.0.len()]);
+            let mut at = self.text.char_indices().map(|(index, _)| index).chain([self.text.len()]);
             at.nth(position.checked_sub(1)?)
         };
-        self.0.get(offset(start)?..offset(end)?)
+        self.text.get(offset(start)?..offset(end)?)
     }
 
     /// A syntax error at a token.
     pub(crate) fn syntax_error(&self, token: Option<&TokenWithSpan>) -> Error {
         match token {
             Some(TokenWithSpan { token: Token::EOF, .. }) | None => {
-                Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input").at(self.0.chars().count() + 1)
+                Error::new(SqlState::SYNTAX_ERROR, "syntax error at end of input").at(self.text.chars().count() + 1)
             }
             Some(TokenWithSpan { token, span }) => {
                 let shown = self.slice(span.start, span.end).map_or_else(|| token.to_string(), str::to_owned);
@@ -73,7 +108,7 @@ impl Source {
 
     /// The tokens of each statement, without white space and comments; empty statements are left out.
     pub(crate) fn statements(&self) -> Result<Vec<Vec<TokenWithSpan>>> {
-        let tokens = Tokenizer::new(&DriftDialect, &self.0).tokenize_with_location().map_err(|error| {
+        let tokens = Tokenizer::new(&DriftDialect, &self.text).tokenize_with_location().map_err(|error| {
             let found = Error::new(SqlState::SYNTAX_ERROR, lower_first(&error.message));
             match self.position(error.location) {
                 Some(position) => found.at(position),

@@ -17,6 +17,7 @@ mod functions;
 mod guard;
 mod keyed;
 mod keys;
+mod lanes;
 mod numeric;
 mod pace;
 mod plan;
@@ -28,6 +29,7 @@ mod runtime;
 mod scan;
 mod series;
 mod single;
+mod slices;
 mod system;
 #[cfg(test)]
 mod tests;

@@ -183,11 +183,11 @@ fn columns_of(plan: &LogicalPlan) -> Result<Arc<[ResultColumn]>> {
 
 pub(crate) fn run_query(ctx: &QueryContext, planned: &PlannedQuery, params: &[Value]) -> Result<RowStream> {
     guarded(|| {
-        let pace = Pace::new(&ctx.read.engine.env().clock);
+        let pace = Pace::new(ctx);
         let mut state = ctx.runtime.paced_state(ctx, &pace);
         let plan = ready_plan(ctx, &state, planned, params)?;
-        if takes_locks(&plan)? {
-            // Locks are the session's, which may wait for one at a time.
+        if waits(&plan)? {
+            // Locks are the session's, which may wait for one at a time; and who waits keeps no other query waiting.
             state = ctx.runtime.state(ctx);
         }
         let fields = result_fields(&plan, &planned.columns);
@@ -197,18 +197,18 @@ pub(crate) fn run_query(ctx: &QueryContext, planned: &PlannedQuery, params: &[Va
             execute_stream(physical, state.task_ctx()).map_err(from_datafusion)?
         };
         let batches = Batches::new(ctx, pace, stream);
-        let rows = QueryRows { ctx: ctx.clone(), batches: Some(batches), fields, batch: None };
+        let rows = QueryRows { ctx: ctx.clone(), batches: Some(batches), fields, batch: None, rows: 0 };
         Ok(RowStream::new(Arc::clone(&planned.columns), Box::new(rows)))
     })
 }
 
-/// Whether it calls a function that takes advisory locks.
-fn takes_locks(plan: &LogicalPlan) -> Result<bool> {
+/// Whether it calls a function that may wait for something.
+fn waits(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                found |= matches!(expr, Expr::ScalarFunction(call) if super::functions::takes_locks(call.name()));
+                found |= matches!(expr, Expr::ScalarFunction(call) if super::functions::waits(call.name()));
                 Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
             })
         })
@@ -316,8 +316,10 @@ struct QueryRows {
     ctx: QueryContext,
     batches: Option<Batches>,
     fields: Vec<Arc<Field>>,
-    /// The batch being handed on, and where in it.
-    batch: Option<(RecordBatch, usize)>,
+    /// What of the last batch is not handed on yet.
+    batch: Option<RecordBatch>,
+    /// How many rows of it are handed on at a time.
+    rows: usize,
 }
 
 impl RowSource for QueryRows {
@@ -335,18 +337,21 @@ impl QueryRows {
     fn rows(&mut self) -> Result<Option<Vec<Vec<Value>>>> {
         loop {
             self.ctx.cancel.check()?;
-            if let Some((batch, start)) = self.batch.take() {
-                let left = batch.num_rows().saturating_sub(start);
+            if let Some(batch) = self.batch.take() {
+                let count = batch.num_rows().min(self.rows);
+                let left = batch.num_rows() - count;
                 if left > 0 {
-                    let count = left.min(self.ctx.runtime.batch_rows);
-                    let rows = rows_of(&batch.slice(start, count), &self.fields)?;
-                    self.batch = Some((batch, start + count));
-                    return Ok(Some(rows));
+                    self.batch = Some(batch.slice(count, left));
                 }
+                return Ok(Some(rows_of(&batch.slice(0, count), &self.fields)?));
             }
             let Some(batches) = &mut self.batches else { return Ok(None) };
             match batches.next() {
-                Some(Ok(batch)) => self.batch = Some((batch, 0)),
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(Ok(batch)) => {
+                    self.rows = self.ctx.runtime.rows_at_once(&batch);
+                    self.batch = Some(batch);
+                }
                 Some(Err(error)) => return Err(from_datafusion(error)),
                 None => return Ok(None),
             }

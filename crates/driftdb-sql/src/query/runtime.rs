@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -14,8 +15,10 @@ use driftdb_types::{Error, Result};
 
 use super::append::AppendUnions;
 use super::errors::from_datafusion;
+use super::lanes::Lanes;
 use super::pace::Pace;
 use super::scan::Execution;
+use super::slices::SliceProjections;
 use super::watch::WatchJoins;
 use crate::database::SqlOptions;
 use crate::read::QueryContext;
@@ -26,7 +29,28 @@ pub(crate) struct QueryRuntime {
     /// The rules that a plan with its parameters put in is run through again: they fold the constants and push them down.
     pub(super) bound_optimizer: Optimizer,
     tasks: Tasks,
-    pub(super) batch_rows: usize,
+    pub(super) batch: BatchBounds,
+    pub(super) lanes: Arc<Lanes>,
+    /// Rows a result hands on at a time, at most.
+    pub(super) result_rows: usize,
+}
+
+/// How much a batch may hold: it ends at whichever comes first. A query holds a few of them that no budget counts, so they
+/// are the smaller the less memory there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchBounds {
+    pub(super) rows: usize,
+    /// Of rows as they are stored, or of texts; one row more than that may be in it.
+    pub(super) bytes: usize,
+}
+
+impl BatchBounds {
+    fn within(memory_limit_bytes: usize) -> BatchBounds {
+        BatchBounds {
+            rows: (memory_limit_bytes / (32 << 10)).clamp(512, 8192),
+            bytes: (memory_limit_bytes / 256).clamp(64 << 10, 1 << 20),
+        }
+    }
 }
 
 impl std::fmt::Debug for QueryRuntime {
@@ -53,11 +77,16 @@ impl QueryRuntime {
         // It takes a condition below an outer join's projection for one on the column of the same name on the other side
         // (DataFusion 55). What is to be pushed down, the logical rules have.
         physical_rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+        // It swaps a projection with a filter below it and takes the columns of one for those of the other. The logical
+        // rules have left out what is not needed already.
+        physical_rules.retain(|rule| rule.name() != "ProjectionPushdown");
         physical_rules.insert(0, Arc::new(AppendUnions));
         // Last, so that no other rule misses a join it looks for.
         physical_rules.push(Arc::new(WatchJoins));
+        physical_rules.push(Arc::new(SliceProjections));
+        let batch = BatchBounds::within(options.memory_limit_bytes);
         let state = SessionStateBuilder::new()
-            .with_config(config(options.memory_limit_bytes))
+            .with_config(config(options.memory_limit_bytes, batch))
             .with_runtime_env(environment)
             .with_physical_optimizer_rules(physical_rules)
             .with_aggregate_functions(datafusion::functions_aggregate::all_default_aggregate_functions())
@@ -70,7 +99,14 @@ impl QueryRuntime {
             .build()
             .map_err(|error| Error::internal(format!("the query threads could not be started: {error}")))?;
         let tasks = Tasks { handle: tasks.handle().clone(), runtime: Some(tasks) };
-        Ok(QueryRuntime { state, bound_optimizer: optimizer(), tasks, batch_rows: options.batch_rows.max(1) })
+        Ok(QueryRuntime {
+            state,
+            bound_optimizer: optimizer(),
+            tasks,
+            batch,
+            lanes: Lanes::new(options.long_queries_max),
+            result_rows: options.batch_rows.max(1),
+        })
     }
 
     /// DataFusion's state for one execution.
@@ -88,6 +124,12 @@ impl QueryRuntime {
         state
     }
 
+    /// How many of a batch's rows are turned into values at a time: a join may have made wide rows of narrow ones.
+    pub(super) fn rows_at_once(&self, batch: &RecordBatch) -> usize {
+        let fit = batch.num_rows().saturating_mul(self.batch.bytes) / bytes_of(batch).max(1);
+        fit.clamp(1, self.result_rows)
+    }
+
     /// DataFusion's state where nothing is executed.
     pub(super) fn planning_state(&self) -> &SessionState {
         &self.state
@@ -97,6 +139,11 @@ impl QueryRuntime {
     pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
         self.tasks.handle.enter()
     }
+}
+
+/// How many bytes a batch has, without what else is in the buffers that it is a slice of.
+pub(super) fn bytes_of(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 /// The threads of DataFusion's own tasks.
@@ -124,12 +171,12 @@ fn optimizer() -> Optimizer {
     optimizer
 }
 
-fn config(memory_limit_bytes: usize) -> SessionConfig {
+fn config(memory_limit_bytes: usize, batch: BatchBounds) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_target_partitions(1)
         .with_information_schema(false)
         .with_create_default_catalog_and_schema(false)
-        .with_batch_size(8192);
+        .with_batch_size(batch.rows);
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.parse_float_as_decimal = true;

@@ -1,6 +1,7 @@
 //! Scans as DataFusion runs them: rows of a tree, decoded straight into Arrow columns, a batch at a time.
 //!
-//! A batch is made when it is asked for, and nothing is read ahead. The cancel flag is looked at for each batch and every
+//! A batch is made when it is asked for, and nothing is read ahead. It ends at a number of rows or of bytes, whichever comes
+//! first: who reads wide rows holds no more memory than others. The cancel flag is looked at for each batch and every
 //! thousand rows in between.
 
 use std::fmt;
@@ -31,10 +32,12 @@ use super::rewrite::ReadAt;
 use super::types::ColumnBuilder;
 use crate::read::QueryContext;
 
-/// Rows of one Arrow batch.
-const BATCH_ROWS: usize = 8192;
+/// For so many rows a scan's first batch has room; it grows with what comes.
+const FIRST_ROWS: usize = 256;
 /// After how many rows the cancel flag is looked at.
 const CANCEL_ROWS: usize = 1024;
+/// After how many rows, which take well below a millisecond, a long query lets others have its core.
+const YIELD_ROWS: usize = 128;
 
 /// The context of one execution, in DataFusion's session configuration.
 pub(super) struct Execution {
@@ -48,6 +51,12 @@ impl Execution {
     fn check(&self) -> Result<()> {
         self.context.cancel.check()?;
         self.pace.as_ref().map_or(Ok(()), |pace| pace.check())
+    }
+
+    fn yield_core(&self) {
+        if self.pace.as_ref().is_some_and(|pace| pace.is_in_background()) {
+            self.context.read.engine.env().spawner.yield_core();
+        }
     }
 }
 
@@ -370,6 +379,8 @@ struct Batches {
     sources: Vec<Source>,
     schema: SchemaRef,
     left: usize,
+    /// For how many rows the next batch is given room: as many as the last one had.
+    expected_rows: usize,
     done: bool,
     commit: Option<(CommitSeq, driftdb_engine::CommitMeta)>,
 }
@@ -398,6 +409,7 @@ impl Batches {
             sources,
             schema,
             left: limit.unwrap_or(usize::MAX),
+            expected_rows: FIRST_ROWS,
             done: false,
             commit: None,
         })
@@ -405,12 +417,14 @@ impl Batches {
 
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         self.execution.check()?;
-        let target = BATCH_ROWS.min(self.left);
+        let bounds = self.execution.context.runtime.batch;
+        let target = bounds.rows.min(self.left);
+        let expected = self.expected_rows.min(target);
         let mut builders: Vec<ColumnBuilder> =
-            self.sources.iter().map(|source| ColumnBuilder::new(source.data_type(), target)).collect();
+            self.sources.iter().map(|source| ColumnBuilder::new(source.data_type(), expected)).collect();
         let mut decoded = Vec::with_capacity(self.sources.len());
-        let mut count = 0;
-        while count < target {
+        let (mut count, mut bytes) = (0, 0);
+        while count < target && bytes < bounds.bytes {
             let Some(row) = self.rows.next() else {
                 self.done = true;
                 break;
@@ -433,10 +447,15 @@ impl Batches {
                 }
             }
             count += 1;
+            bytes += row.payload.len();
+            if count % YIELD_ROWS == 0 {
+                self.execution.yield_core();
+            }
             if count % CANCEL_ROWS == 0 {
                 self.execution.check()?;
             }
         }
+        self.expected_rows = count;
         self.left -= count;
         self.done |= self.left == 0;
         if count == 0 {
@@ -558,6 +577,15 @@ impl ExecutionPlan for RowsExec {
     }
 }
 
+/// How many bytes a value of no fixed length has.
+fn long_bytes(value: &Value) -> usize {
+    match value {
+        Value::Text(text) | Value::Json(text) | Value::Jsonb(text) => text.len(),
+        Value::Bytea(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
 struct ValueBatches {
     execution: Arc<Execution>,
     rows: ValueRows,
@@ -571,13 +599,19 @@ impl ValueBatches {
         let fields = self.schema.fields();
         let mut builders: Vec<ColumnBuilder> =
             fields.iter().map(|field| ColumnBuilder::for_arrow(field.data_type(), 64)).collect();
-        let mut count = 0;
-        for row in self.rows.by_ref().take(BATCH_ROWS) {
+        let bounds = self.execution.context.runtime.batch;
+        let (mut count, mut bytes) = (0, 0);
+        for row in self.rows.by_ref().take(bounds.rows) {
             let row = row?;
             for (position, builder) in self.positions.iter().zip(&mut builders) {
-                builder.append(row.get(*position).unwrap_or(&Value::Null))?;
+                let value = row.get(*position).unwrap_or(&Value::Null);
+                bytes += long_bytes(value);
+                builder.append(value)?;
             }
             count += 1;
+            if bytes >= bounds.bytes {
+                break;
+            }
         }
         if count == 0 {
             return Ok(None);

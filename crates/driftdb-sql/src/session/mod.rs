@@ -30,6 +30,9 @@ use crate::read::Client;
 use crate::settings::Settings;
 use crate::system_time;
 
+/// Texts shorter than this are not counted as memory of transactions.
+const SQL_BYTES_FREE: usize = 4096;
+
 /// A transaction in progress.
 struct Active {
     txn: Transaction,
@@ -195,7 +198,7 @@ impl Session {
 
     /// Parses the single statement of an extended-protocol Parse. `None` for an empty text.
     pub fn parse_one(&self, sql: &str) -> Result<Option<Statement>> {
-        let mut statements = parse::parse(sql)?;
+        let mut statements = self.parse(sql)?;
         if statements.len() > 1 {
             let message = "cannot insert multiple commands into a prepared statement";
             return Err(Error::new(SqlState::SYNTAX_ERROR, message));
@@ -203,9 +206,13 @@ impl Session {
         Ok(statements.pop())
     }
 
-    /// Parses all statements of a text.
+    /// Parses all statements of a text. 53200 when it is long and all transactions' memory has no room for them.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
-        parse::parse(sql)
+        if sql.len() < SQL_BYTES_FREE {
+            return parse::parse(sql);
+        }
+        let charge = self.db.engine().charge(parse::memory_bytes(sql))?;
+        parse::parse_charged(sql, Some(charge))
     }
 
     /// Finds the types of parameters and results. `types` are those the client names, from `$1` on. A failure fails the

@@ -11,7 +11,7 @@ use super::Session;
 use super::execute::Exec;
 use crate::dml::{DeletePlan, InsertPlan, LockingPlan, UpdatePlan};
 use crate::outcome::ResultColumn;
-use crate::parse::{ExplainStatement, Kind, Statement};
+use crate::parse::{self, ExplainStatement, Kind, Statement};
 use crate::point::PointSelect;
 use crate::query::{self, PlannedQuery};
 
@@ -93,6 +93,15 @@ impl Prepared {
     /// The statement.
     pub fn statement(&self) -> &Statement {
         &self.inner.statement
+    }
+
+    /// About how much memory it takes with its plan: one of a query is a tree of many small parts.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let planned = match self.inner.planned.lock().plan {
+            Plan::Query(_) | Plan::Locking(_) | Plan::Explain(_) => 32 << 10,
+            Plan::Command | Plan::Point(_) | Plan::Insert(_) | Plan::Update(_) | Plan::Delete(_) => 4 << 10,
+        };
+        planned + parse::memory_bytes(self.inner.statement.source().text())
     }
 
     fn new(statement: &Statement, types: &[Option<DataType>], planned: Arc<Planned>) -> Prepared {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::Expr;
+use driftdb_engine::Charge;
 use driftdb_types::{DataType, Error, Result, SqlState};
 
 use super::Session;
@@ -16,14 +17,16 @@ const NAMED_MAX: usize = 10_000;
 /// A statement with a name.
 pub(super) struct NamedStatement {
     pub(super) prepared: Prepared,
+    _charge: Charge,
 }
 
 impl Session {
     /// Keeps a statement under a name that EXECUTE and DEALLOCATE know too. 42P05 when the name is taken, 54000 when
-    /// there are too many.
+    /// there are too many, 53200 when all transactions' memory has no room for it.
     pub fn keep_prepared(&mut self, name: &str, prepared: Prepared) -> Result<()> {
         self.check_new_name(name)?;
-        self.statements.insert(name.to_owned(), NamedStatement { prepared });
+        let charge = self.db.engine().charge(prepared.memory_bytes())?;
+        self.statements.insert(name.to_owned(), NamedStatement { prepared, _charge: charge });
         Ok(())
     }
 
@@ -54,7 +57,7 @@ impl Session {
         self.check_new_name(&prepare.name)?;
         let types: Vec<Option<DataType>> = prepare.types.iter().copied().map(Some).collect();
         let prepared = self.prepare_statement(&prepare.statement, &types, &[])?;
-        self.statements.insert(prepare.name.clone(), NamedStatement { prepared });
+        self.keep_prepared(&prepare.name, prepared)?;
         Ok(Outcome::command("PREPARE"))
     }
 

@@ -6,7 +6,7 @@ use driftdb_types::Result;
 
 use super::{Session, State};
 use crate::outcome::Outcome;
-use crate::parse::{self, Statement};
+use crate::parse::Statement;
 
 /// A query string on its way. Call [`SimpleQuery::next`] until it gives `None` or an error; between calls consume the
 /// outcome: read the rows, finish the copy.
@@ -49,7 +49,7 @@ impl SimpleQuery {
             if let State::Failed { block: false, .. } = session.state {
                 session.end_implicit(false)?;
             }
-            self.statements = parse::parse(&sql)?.into();
+            self.statements = session.parse(&sql)?.into();
             if self.statements.is_empty() {
                 session.end_implicit(true)?;
                 self.ended = true;

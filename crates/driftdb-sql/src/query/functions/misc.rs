@@ -12,6 +12,9 @@ use super::{Builtin, Facts, Kind, Nulls, Overload, Returns, mismatch};
 /// How long a sleeper looks away from the wish to cancel it.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// The function that waits.
+pub(super) const SLEEP: &str = "pg_sleep";
+
 pub(super) const FUNCTIONS: &[Builtin] = &[
     Builtin {
         name: "gen_random_uuid",
@@ -26,7 +29,7 @@ pub(super) const FUNCTIONS: &[Builtin] = &[
     },
     // PostgreSQL's returns void, which clients see as an empty text.
     Builtin {
-        name: "pg_sleep",
+        name: SLEEP,
         nulls: Nulls::Strict,
         volatile: true,
         overloads: &[Overload { args: &[Kind::Is(T::Float8)], rest: None, returns: Returns::Is(T::Text), eval: sleep }],

@@ -126,9 +126,9 @@ pub(crate) fn is_volatile(name: &str) -> bool {
     name == "random" || builtin(name).is_some_and(|builtin| builtin.volatile)
 }
 
-/// Whether the function of that name takes or gives back locks.
-pub(crate) fn takes_locks(name: &str) -> bool {
-    locks::FUNCTIONS.iter().any(|builtin| builtin.name == name)
+/// Whether the function of that name may wait: it takes locks, or sleeps.
+pub(crate) fn waits(name: &str) -> bool {
+    name == misc::SLEEP || locks::FUNCTIONS.iter().any(|builtin| builtin.name == name)
 }
 
 /// A call before its types are settled.
