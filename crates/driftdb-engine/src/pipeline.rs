@@ -310,6 +310,8 @@ impl Pipeline {
         let place = queue.waiting.iter().position(|(_, waiting)| Arc::ptr_eq(waiting, answer));
         let withdrawn = place.and_then(|place| queue.waiting.remove(place));
         drop(queue);
+        // All: who enters now may find no owner, and leave the place to the next.
+        self.room.notify_all();
         // Its locks go with it, outside of the queue's mutex.
         withdrawn.is_some()
     }
