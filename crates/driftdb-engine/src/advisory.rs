@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftdb_types::{Result, TxnId};
-use parking_lot::Mutex;
 
 use crate::budget::Charge;
 use crate::cancel::Cancel;
 use crate::engine::Engine;
 use crate::error::too_many_locks;
 use crate::locks::{AdvisoryKey, LockFailure, LockMode, LockRequest, Resource, lock_error};
+use crate::sync::Mutex;
 
 /// Whether others may have the same lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,12 +5,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use driftdb_env::Clock;
 use driftdb_types::{Error, Result, SqlState};
-use parking_lot::Mutex;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 const RUN: u8 = 0;
 const REQUESTED: u8 = 1;

@@ -35,6 +35,9 @@ mod recent;
 mod record;
 mod recovery;
 mod rows;
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttle_tests;
+mod sync;
 mod times;
 mod transaction;
 mod txid;

@@ -14,17 +14,17 @@
 //! Order of mutexes: `waiting`, then one shard, then a [`Waiter`]'s own.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use driftdb_env::Clock;
 use driftdb_types::{Error, SqlState, TreeId, TxnId};
-use parking_lot::{Condvar, Mutex};
 
 use crate::cancel::{Cancel, Wake};
 use crate::catalog::Catalog;
+use crate::sync::{Condvar, Mutex, RandomState};
 
 const SHARDS: usize = 64;
 /// How long a waiter sleeps when it has no time limit; it is woken by a grant and by a cancel.
@@ -528,6 +528,8 @@ fn wake(granted: Vec<Arc<Waiter>>) {
     }
 }
 
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttle_tests;
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -35,7 +35,6 @@ use driftdb_env::Env;
 use driftdb_log::{Log, LogError};
 use driftdb_store::{CommitBatch, Store, Write};
 use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TreeId};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::budget::Charge;
 use crate::cancel::Cancel;
@@ -46,6 +45,7 @@ use crate::error::{log_error, shutting_down};
 use crate::reads::ReadTracker;
 use crate::recent::{RecentCommit, RecentWrites, Written};
 use crate::record::RecordBuffer;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::times::Times;
 use crate::transaction::HeldLocks;
 
@@ -659,6 +659,8 @@ impl Pipeline {
     }
 }
 
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttle_tests;
 #[cfg(test)]
 mod tests {
     use std::mem::ManuallyDrop;

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_types::{CommitSeq, KeyRange, Result, TreeId};
-use parking_lot::Mutex;
 
 use crate::budget::Charge;
 use crate::commits::commit_key;
 use crate::recent::{RecentWrites, Written, WrittenKeys};
+use crate::sync::Mutex;
 
 /// So many single keys, or ranges, of one tree are told apart; beyond them all from the first to the last count as read.
 const APART_MAX: usize = 16_384;

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use driftdb_store::Write;
 use driftdb_types::{CommitSeq, Error, SqlState, TreeId};
-use parking_lot::Mutex;
 
 use crate::budget::{Budget, Charge};
+use crate::sync::Mutex;
 
 /// So many keys of one tree are told apart; beyond them the commit counts as having written all from the first to the last.
 const APART_MAX: usize = 8_192;
@@ -168,6 +168,8 @@ impl RecentWrites {
     }
 }
 
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttle_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

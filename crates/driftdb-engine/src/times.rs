@@ -11,9 +11,9 @@
 use std::time::Duration;
 
 use driftdb_types::{Error, Result, SqlState};
-use parking_lot::{Condvar, Mutex};
 
 use crate::cancel::Cancel;
+use crate::sync::{Condvar, Mutex};
 
 /// How long who waits sleeps before looking at its [`Cancel`].
 const LOOK: Duration = Duration::from_millis(20);
@@ -83,3 +83,6 @@ impl Times {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttle_tests;

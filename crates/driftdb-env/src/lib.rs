@@ -23,7 +23,7 @@ pub use disk::{Disk, DiskFile, DiskLock, OpenOptions};
 pub use rand::{OsRand, Rand, SimRand};
 pub use real_disk::RealDisk;
 pub use sim_disk::{DiskOp, DiskOpKind, FailMode, Loss, SimDisk};
-pub use spawner::{DEFAULT_STACK_BYTES, Spawner, TaskHandle, TaskPanicked, ThreadSpawner};
+pub use spawner::{DEFAULT_STACK_BYTES, RunningTask, Spawner, TaskHandle, TaskPanicked, ThreadSpawner};
 
 /// The machine, as everything above this crate sees it. A cheap clone.
 #[derive(Clone, Debug)]

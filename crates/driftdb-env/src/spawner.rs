@@ -36,22 +36,46 @@ pub trait Spawner: Send + Sync + Debug {
     }
 }
 
+/// A task as its [`Spawner`] knows it.
+pub trait RunningTask: Send + Sync + Debug {
+    /// See [`TaskHandle::join`].
+    fn join(self: Box<Self>) -> Result<(), TaskPanicked>;
+
+    /// See [`TaskHandle::is_finished`].
+    fn is_finished(&self) -> bool;
+}
+
+impl RunningTask for JoinHandle<()> {
+    fn join(self: Box<Self>) -> Result<(), TaskPanicked> {
+        let name = self.thread().name().unwrap_or_default().to_owned();
+        JoinHandle::join(*self).map_err(|_| TaskPanicked { name })
+    }
+
+    fn is_finished(&self) -> bool {
+        JoinHandle::is_finished(self)
+    }
+}
+
 /// A running task. Dropping the handle lets the task run on.
 #[derive(Debug)]
 pub struct TaskHandle {
-    thread: JoinHandle<()>,
+    task: Box<dyn RunningTask>,
 }
 
 impl TaskHandle {
+    /// For a [`Spawner`] to give out.
+    pub fn new(task: impl RunningTask + 'static) -> TaskHandle {
+        TaskHandle { task: Box::new(task) }
+    }
+
     /// Waits for the end of the task.
     pub fn join(self) -> Result<(), TaskPanicked> {
-        let name = self.thread.thread().name().unwrap_or_default().to_owned();
-        self.thread.join().map_err(|_| TaskPanicked { name })
+        self.task.join()
     }
 
     /// Whether the task has ended, so that [`TaskHandle::join`] would not wait.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.task.is_finished()
     }
 }
 
@@ -97,7 +121,7 @@ impl Default for ThreadSpawner {
 impl Spawner for ThreadSpawner {
     fn spawn(&self, name: &str, task: Box<dyn FnOnce() + Send>) -> io::Result<TaskHandle> {
         let thread = Builder::new().name(name.to_owned()).stack_size(self.stack_bytes).spawn(task)?;
-        Ok(TaskHandle { thread })
+        Ok(TaskHandle::new(thread))
     }
 }
 

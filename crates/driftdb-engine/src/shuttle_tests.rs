@@ -1,0 +1,128 @@
+//! Tests under shuttle (Burckhardt et al., "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", 2010):
+//! all threads are coroutines of one, and a seeded scheduler decides at each mutex, condition variable and atomic of
+//! [`crate::sync`] which of them goes on. Where none can it is a deadlock, and the test fails.
+//!
+//! What is below (the store, the commit log, the simulated disk) has mutexes of its own, which shuttle does not know. That
+//! is good as long as nothing of `crate::sync` is touched while one of those is held.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftdb_env::{Clock, Env, RunningTask, Spawner, TaskHandle, TaskPanicked};
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner, thread};
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Cancel, Engine, EngineOptions, Transaction, TxnOptions};
+
+/// How many times as many schedules are tried in the long form.
+const LONG: u64 = 100;
+/// Between how many points of a schedule the second scheduler looks for an order that matters.
+const PCT_DEPTH: usize = 3;
+/// The engine's recursion and what it opens need more than shuttle's stacks have.
+const STACK_BYTES: usize = 1 << 20;
+/// Far more than any of the tests takes: who goes round in circles is told.
+const STEPS_MAX: usize = 200_000;
+
+/// Runs a test under so many schedules, half of them at random, half of them by priorities that change a few times.
+///
+/// `DRIFTDB_TEST_ROUNDS=n`: that many; `DRIFTDB_TEST_LONG=1`: a hundred times as many; `DRIFTDB_TEST_SEED=n`: others.
+pub(crate) fn explore(schedules: u64, test: impl Fn() + Copy + Send + Sync + 'static) {
+    let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let factor = if std::env::var_os("DRIFTDB_TEST_LONG").is_some() { LONG } else { 1 };
+    let schedules = variable("DRIFTDB_TEST_ROUNDS").unwrap_or(schedules * factor);
+    let seed = variable("DRIFTDB_TEST_SEED").unwrap_or(0);
+    println!("DRIFTDB_TEST_SEED={seed} DRIFTDB_TEST_ROUNDS={schedules}");
+    let mut config = Config::new();
+    config.stack_size = STACK_BYTES;
+    config.max_steps = shuttle::MaxSteps::FailAfter(STEPS_MAX);
+    config.silence_warnings = true;
+    let half = usize::try_from(schedules.div_ceil(2)).unwrap();
+    Runner::new(RandomScheduler::new_from_seed(seed, half), config.clone()).run(test);
+    Runner::new(PctScheduler::new_from_seed(seed, PCT_DEPTH, half), config).run(test);
+}
+
+/// A number below `bound`, of the schedule's choice.
+pub(crate) fn choose(bound: u64) -> u64 {
+    shuttle::rand::RngCore::next_u64(&mut shuttle::rand::thread_rng()) % bound
+}
+
+/// A clock that goes on by a millisecond whenever it is looked at; and whoever looks may be held up.
+#[derive(Debug, Default)]
+pub(crate) struct SteppingClock {
+    us: AtomicU64,
+}
+
+impl SteppingClock {
+    const STEP_US: u64 = 1_000;
+
+    fn step(&self) -> u64 {
+        self.us.fetch_add(Self::STEP_US, Ordering::SeqCst)
+    }
+}
+
+impl Clock for SteppingClock {
+    fn now_us(&self) -> i64 {
+        i64::try_from(self.step()).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.step())
+    }
+
+    fn sleep(&self, _duration: Duration) {
+        self.step();
+    }
+}
+
+#[derive(Debug)]
+struct ShuttleSpawner;
+
+struct ShuttleTask(thread::JoinHandle<()>);
+
+impl std::fmt::Debug for ShuttleTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShuttleTask").finish_non_exhaustive()
+    }
+}
+
+impl RunningTask for ShuttleTask {
+    fn join(self: Box<Self>) -> Result<(), TaskPanicked> {
+        let name = self.0.thread().name().unwrap_or_default().to_owned();
+        self.0.join().map_err(|_| TaskPanicked { name })
+    }
+
+    fn is_finished(&self) -> bool {
+        unimplemented!("nobody asks under shuttle")
+    }
+}
+
+impl Spawner for ShuttleSpawner {
+    fn spawn(&self, name: &str, task: Box<dyn FnOnce() + Send>) -> io::Result<TaskHandle> {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(task)?;
+        Ok(TaskHandle::new(ShuttleTask(thread)))
+    }
+}
+
+/// A simulated machine under shuttle.
+pub(crate) fn env() -> Env {
+    Env { clock: Arc::new(SteppingClock::default()), spawner: Arc::new(ShuttleSpawner), ..Env::sim(1).env }
+}
+
+/// An engine on it, with places for so many commits in its queue.
+pub(crate) fn open(env: &Env, queue_max: usize) -> Engine {
+    let mut options = EngineOptions { background: false, commit_queue_max: queue_max, ..EngineOptions::default() };
+    options.log.segment_bytes = 64 << 10;
+    options.store.cache_bytes = 1 << 20;
+    options.store.history_cache_bytes = 1 << 20;
+    Engine::open(env.clone(), Path::new("/db"), options).unwrap()
+}
+
+/// Begins a transaction and its first statement.
+pub(crate) fn begin(engine: &Engine, options: TxnOptions, cancel: &Arc<Cancel>) -> Transaction {
+    let mut txn = engine.begin(options, Arc::clone(cancel));
+    txn.begin_statement().unwrap();
+    txn
+}
