@@ -45,6 +45,8 @@ enum Command {
     Crash(suite::LongOptions),
     /// The long model test: thousands of random schedules against a plain list of commits.
     Model(suite::LongOptions),
+    /// The engine's locks and pipeline under shuttle: twenty times as many schedules as in `test`.
+    Shuttle(suite::LongOptions),
     /// The long isolation tests: 16 sessions at every level through kills, their histories checked, and money moved.
     Histories(suite::LongOptions),
 }
@@ -72,11 +74,13 @@ fn dispatch(command: Command) -> Result<bool> {
             }
             run::cargo(&arguments)
         }
-        Command::Lint => run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        Command::Lint => Ok(run::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?
+            && run::cargo(&[&["clippy"], &suite::SHUTTLE[..], &["--tests", "--", "-D", "warnings"]].concat())?),
         Command::Bench(options) => bench::bench(&options),
         Command::Pgbench(options) => suite::long(suite::Long::Pgbench, &options),
         Command::Crash(options) => suite::long(suite::Long::Crash, &options),
         Command::Model(options) => suite::long(suite::Long::Model, &options),
+        Command::Shuttle(options) => suite::long(suite::Long::Shuttle, &options),
         Command::Histories(options) => suite::long(suite::Long::Histories, &options),
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct TestOptions {
 /// What the long tests take.
 #[derive(Args)]
 pub(crate) struct LongOptions {
-    /// Rounds of the crash and isolation tests or cases of the model test; the default is the long test's.
+    /// Rounds of the crash and isolation tests, cases of the model test, schedules of each test under shuttle; the default is the long test's.
     #[arg(long)]
     rounds: Option<u32>,
     /// Seed of the random schedules, as a failed run printed it.
@@ -47,9 +47,14 @@ pub(crate) enum Long {
     Crash,
     /// Random schedules against a plain list of commits.
     Model,
+    /// Schedules of the threads that meet in the engine.
+    Shuttle,
     /// Histories of concurrent transactions have the isolation that was asked for.
     Histories,
 }
+
+/// Where the tests under shuttle are: they want the engine built with mutexes of their own.
+pub(crate) const SHUTTLE: [&str; 5] = ["-p", "driftdb-engine", "--features", "shuttle", "--lib"];
 
 /// Runs all tests and ends with a line `N passed, N failed`.
 pub(crate) fn test(options: &TestOptions) -> Result<bool> {
@@ -60,7 +65,15 @@ pub(crate) fn test(options: &TestOptions) -> Result<bool> {
     }
     let mut command = run::cargo_command(&arguments)?;
     command.envs(environment);
-    let (success, tally) = count(&mut command)?;
+    let (mut success, mut tally) = count(&mut command)?;
+    let filter = options.filter.as_deref().unwrap_or("shuttle");
+    if filter.contains("shuttle") {
+        let arguments = [&["test", "--no-fail-fast"], &SHUTTLE[..], &["--", filter]].concat();
+        let (passes, more) = count(&mut run::cargo_command(&arguments)?)?;
+        success &= passes;
+        tally.passed += more.passed;
+        tally.failed += more.failed;
+    }
     // A test binary that does not build or dies has no result line: that is a failure too.
     let failed = if !success && tally.failed == 0 { 1 } else { tally.failed };
     println!("{} passed, {} failed", tally.passed, failed);
@@ -73,14 +86,15 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
     if options.release {
         arguments.push("--release");
     }
-    let (packages, filter): (&[&str], _) = match which {
-        Long::Pgbench => (&["-p", "driftdb"], "pgbench"),
-        Long::Crash => (&["-p", "driftdb"], "crash"),
-        Long::Histories => (&["-p", "driftdb"], "histories"),
-        Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine", "-p", "driftdb"], "model"),
+    let (targets, filter): (&[&str], _) = match which {
+        Long::Pgbench => (&["-p", "driftdb", "--test", "it"], "pgbench"),
+        Long::Crash => (&["-p", "driftdb", "--test", "it"], "crash"),
+        Long::Histories => (&["-p", "driftdb", "--test", "it"], "histories"),
+        Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine", "-p", "driftdb", "--test", "it"], "model"),
+        Long::Shuttle => (&SHUTTLE, "shuttle"),
     };
-    arguments.extend(packages);
-    arguments.extend(["--test", "it", filter, "--", "--nocapture"]);
+    arguments.extend(targets);
+    arguments.extend([filter, "--", "--nocapture"]);
     let mut command = run::cargo_command(&arguments)?;
     command.envs(environment()?).env("DRIFTDB_TEST_LONG", "1");
     let settings = [

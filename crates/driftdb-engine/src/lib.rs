@@ -35,7 +35,8 @@ mod recent;
 mod record;
 mod recovery;
 mod rows;
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod shuttle_tests;
 mod sync;
 mod times;

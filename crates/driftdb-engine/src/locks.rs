@@ -528,7 +528,8 @@ fn wake(granted: Vec<Arc<Waiter>>) {
     }
 }
 
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod shuttle_tests;
 #[cfg(test)]
 mod tests {

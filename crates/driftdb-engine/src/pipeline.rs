@@ -659,7 +659,8 @@ impl Pipeline {
     }
 }
 
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod shuttle_tests;
 #[cfg(test)]
 mod tests {

@@ -168,7 +168,8 @@ impl RecentWrites {
     }
 }
 
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod shuttle_tests;
 #[cfg(test)]
 mod tests {

@@ -214,12 +214,12 @@ fn shuttle_a_wait_that_ends_while_it_is_granted_leaves_nothing_behind() {
     });
 }
 
-/// Nothing but the cancel ends the wait.
+/// Nothing but the cancel ends the wait, and nothing but that end lets those behind it in.
 #[test]
 fn shuttle_a_cancel_is_never_missed() {
     explore(1_000, || {
         let fixture = Fixture::new();
-        fixture.take(1, &row(0), LockMode::Update).unwrap();
+        fixture.take(1, &row(0), LockMode::Share).unwrap();
         let cancel = Arc::new(Cancel::new());
         let waits = {
             let (fixture, cancel) = (Arc::clone(&fixture), Arc::clone(&cancel));
@@ -228,7 +228,14 @@ fn shuttle_a_cancel_is_never_missed() {
                 assert!(matches!(ended, Err(LockFailure::Cancelled(_))));
             })
         };
-        run(vec![waits, Box::new(move || cancel.cancel())]);
+        let behind = {
+            let fixture = Arc::clone(&fixture);
+            Box::new(move || {
+                fixture.take(3, &row(0), LockMode::Share).unwrap();
+                fixture.release(3, &row(0));
+            })
+        };
+        run(vec![waits, behind, Box::new(move || cancel.cancel())]);
         fixture.release(1, &row(0));
         fixture.assert_empty();
     });

@@ -7,10 +7,12 @@ use driftdb_store::ReadPoint;
 use shuttle::thread;
 
 use super::*;
-use crate::shuttle_tests::{begin, env, explore, open};
+use crate::shuttle_tests::{begin, choose, env, explore, open};
 use crate::{CommitMeta, Engine, Isolation, TxnOptions};
 
 const TREE: TreeId = TreeId(100);
+/// So few that commits wait for a place.
+const QUEUE_MAX: usize = 1;
 
 /// Commits one key, and looks that it is visible to all when that is answered.
 fn commit(engine: &Engine, key: u8, cancel: &Arc<Cancel>) -> Result<Stamp> {
@@ -19,6 +21,8 @@ fn commit(engine: &Engine, key: u8, cancel: &Arc<Cancel>) -> Result<Stamp> {
     let stamp = txn.commit(&CommitMeta::default())?.unwrap();
     assert_eq!(committed(engine, key), Some(stamp));
     assert!(engine.stamp() >= stamp);
+    let queue_max = engine.options().commit_queue_max;
+    assert!(engine.pipeline().queue.lock().waiting.len() <= queue_max);
     Ok(stamp)
 }
 
@@ -42,9 +46,10 @@ fn join<T>(sessions: Vec<thread::JoinHandle<T>>) -> Vec<T> {
 /// All that wait find a place in a queue that has one, are written by whoever owns the pipeline, and are answered.
 #[test]
 fn shuttle_every_commit_is_answered_in_the_order_of_the_log() {
-    explore(200, || {
+    explore(600, || {
         let env = env();
-        let engine = open(&env, 1);
+        let queue_max = QUEUE_MAX + usize::try_from(choose(2)).unwrap();
+        let engine = open(&env, queue_max);
         let session = |session: u8| {
             spawn(&engine, move |engine| {
                 let cancel = Arc::new(Cancel::new());
@@ -61,7 +66,7 @@ fn shuttle_every_commit_is_answered_in_the_order_of_the_log() {
         assert!(ordered.is_sorted_by(|before, after| before.time_us < after.time_us));
         // Nothing was flushed: what is there after this is what the log says.
         drop(engine);
-        let engine = open(&env, 1);
+        let engine = open(&env, queue_max);
         for (key, stamp) in (0..).zip(stamps) {
             assert_eq!(committed(&engine, key), Some(stamp));
         }
@@ -71,8 +76,8 @@ fn shuttle_every_commit_is_answered_in_the_order_of_the_log() {
 /// Commits come, and a checkpoint is told of, while the engine closes.
 #[test]
 fn shuttle_closing_answers_all_and_lets_none_in_after_it() {
-    explore(200, || {
-        let engine = open(&env(), 1);
+    explore(600, || {
+        let engine = open(&env(), QUEUE_MAX);
         let session = |key: u8| {
             spawn(&engine, move |engine| match commit(engine, key, &Arc::new(Cancel::new())) {
                 Ok(_) => true,
@@ -97,8 +102,8 @@ fn shuttle_closing_answers_all_and_lets_none_in_after_it() {
 /// A commit whose cancel comes while it waits for a place, in the queue, or to be written, is committed or it is not.
 #[test]
 fn shuttle_a_cancelled_commit_is_written_or_refused() {
-    explore(300, || {
-        let engine = open(&env(), 1);
+    explore(1_000, || {
+        let engine = open(&env(), QUEUE_MAX);
         let cancels = [(); 4].map(|()| Arc::new(Cancel::new()));
         let session = |(key, cancel): (u8, Arc<Cancel>)| {
             spawn(&engine, move |engine| {
@@ -132,7 +137,7 @@ fn shuttle_a_cancelled_commit_is_written_or_refused() {
 /// so that what is recorded is forgotten again.
 #[test]
 fn shuttle_of_two_that_read_what_the_other_writes_one_commits() {
-    explore(400, || {
+    explore(1_000, || {
         let engine = open(&env(), 4);
         let refused = Arc::new(StdMutex::new(0));
         let session = |own: u8, other: u8| {

@@ -14,7 +14,7 @@ const COMMITS: u64 = 3;
 /// Whoever takes a snapshot finds all commits after it, however many are recorded, published and forgotten meanwhile.
 #[test]
 fn shuttle_what_a_snapshot_lacks_is_kept_for_it() {
-    explore(5_000, || {
+    explore(3_000, || {
         let budget = Budget::new(usize::MAX);
         let recent = Arc::new(RecentWrites::new(CommitSeq(0), 1 << 20, &budget));
         let visible = Arc::new(AtomicU64::new(0));

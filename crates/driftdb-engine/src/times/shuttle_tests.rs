@@ -12,7 +12,7 @@ const CLOCK: [i64; 3] = [10, 10, 9];
 
 #[test]
 fn shuttle_an_answer_about_a_time_stays() {
-    explore(5_000, || {
+    explore(3_000, || {
         let times = Arc::new(Times::new());
         let visible = Arc::new(StdMutex::new(Vec::new()));
         let writer = {
