@@ -21,7 +21,8 @@ pub(crate) struct TestOptions {
 /// What the long tests take.
 #[derive(Args)]
 pub(crate) struct LongOptions {
-    /// Rounds of the crash and isolation tests, cases of the model test, schedules of each test under shuttle; the default is the long test's.
+    /// Rounds of the crash and isolation tests, cases of the model test, schedules of each test under shuttle; the default
+    /// is the long test's.
     #[arg(long)]
     rounds: Option<u32>,
     /// Seed of the random schedules, as a failed run printed it.
@@ -30,7 +31,7 @@ pub(crate) struct LongOptions {
     /// Scale factor of the pgbench test.
     #[arg(long)]
     scale: Option<u32>,
-    /// Seconds a protocol in the pgbench test, a round in the isolation tests.
+    /// Seconds a protocol in the pgbench test, a round in the isolation tests, a test under shuttle.
     #[arg(long)]
     seconds: Option<u32>,
     /// Use the optimised build.
@@ -96,7 +97,10 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
     arguments.extend(targets);
     arguments.extend([filter, "--", "--nocapture"]);
     let mut command = run::cargo_command(&arguments)?;
-    command.envs(environment()?).env("DRIFTDB_TEST_LONG", "1");
+    if !matches!(which, Long::Shuttle) {
+        command.envs(environment()?);
+    }
+    command.env("DRIFTDB_TEST_LONG", "1");
     let settings = [
         ("DRIFTDB_TEST_ROUNDS", options.rounds.map(u64::from)),
         ("DRIFTDB_TEST_SEED", options.seed),

@@ -193,3 +193,7 @@ impl Drop for SessionLocks {
         self.unlock_all();
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod shuttle_tests;

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftdb_env::{Clock, Env, RunningTask, Spawner, TaskHandle, TaskPanicked};
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use driftdb_env::{Clock, Env, OsRand, Rand as _, RunningTask, Spawner, TaskHandle, TaskPanicked};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, Runner, thread};
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,20 +28,63 @@ const STEPS_MAX: usize = 200_000;
 
 /// Runs a test under so many schedules, half of them at random, half of them by priorities that change a few times.
 ///
-/// `DRIFTDB_TEST_ROUNDS=n`: that many; `DRIFTDB_TEST_LONG=1`: twenty times as many; `DRIFTDB_TEST_SEED=n`: others.
+/// `DRIFTDB_TEST_LONG=1`: twenty times as many, which are others each time; `DRIFTDB_TEST_ROUNDS=n`: so many;
+/// `DRIFTDB_TEST_SECONDS=n`: for so long; `DRIFTDB_TEST_SEED=n`: those of that seed. `DRIFTDB_TEST_SCHEDULE=…` is the one
+/// that a failure printed, and nothing else.
 pub(crate) fn explore(schedules: u64, test: impl Fn() + Copy + Send + Sync + 'static) {
-    let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let factor = if std::env::var_os("DRIFTDB_TEST_LONG").is_some() { LONG } else { 1 };
-    let schedules = variable("DRIFTDB_TEST_ROUNDS").unwrap_or(schedules * factor);
-    let seed = variable("DRIFTDB_TEST_SEED").unwrap_or(0);
-    println!("DRIFTDB_TEST_SEED={seed} DRIFTDB_TEST_ROUNDS={schedules}");
+    let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let mut config = Config::new();
     config.stack_size = STACK_BYTES;
     config.max_steps = shuttle::MaxSteps::FailAfter(STEPS_MAX);
     config.silence_warnings = true;
-    let half = usize::try_from(schedules.div_ceil(2)).unwrap();
-    Runner::new(RandomScheduler::new_from_seed(seed, half), config.clone()).run(test);
-    Runner::new(PctScheduler::new_from_seed(seed, PCT_DEPTH, half), config).run(test);
+    if let Ok(schedule) = std::env::var("DRIFTDB_TEST_SCHEDULE") {
+        Runner::new(ReplayScheduler::new_from_encoded(&schedule), config).run(test);
+        return;
+    }
+    let is_long = std::env::var_os("DRIFTDB_TEST_LONG").is_some();
+    let seconds = variable("DRIFTDB_TEST_SECONDS");
+    config.max_time = seconds.map(|seconds| Duration::from_secs(seconds) / 2);
+    let seed = variable("DRIFTDB_TEST_SEED").unwrap_or_else(|| if is_long { OsRand::new().next_u64() } else { 0 });
+    let usual = if seconds.is_some() { u64::MAX } else { schedules * if is_long { LONG } else { 1 } };
+    let rounds = variable("DRIFTDB_TEST_ROUNDS").unwrap_or(usual);
+    println!("DRIFTDB_TEST_SEED={seed} DRIFTDB_TEST_ROUNDS={rounds}");
+    let half = usize::try_from(rounds.div_ceil(2)).unwrap();
+    let random = Tried::new("at random");
+    Runner::new(RandomScheduler::new_from_seed(seed, half), config.clone()).run(random.counted(test));
+    let by_priority = Tried::new("by priority");
+    Runner::new(PctScheduler::new_from_seed(seed, PCT_DEPTH, half), config).run(by_priority.counted(test));
+}
+
+/// Says how many schedules it took when one fails.
+struct Tried {
+    how: &'static str,
+    count: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Tried {
+    fn new(how: &'static str) -> Tried {
+        Tried { how, count: Arc::default() }
+    }
+
+    fn counted(&self, test: impl Fn() + Send + Sync + 'static) -> impl Fn() + Send + Sync + 'static {
+        let count = Arc::clone(&self.count);
+        move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            test();
+        }
+    }
+}
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let count = self.count.load(Ordering::Relaxed);
+            println!(
+                "schedule {count} {} failed: DRIFTDB_TEST_SCHEDULE='<failing schedule>' repeats it alone",
+                self.how
+            );
+        }
+    }
 }
 
 /// A number below `bound`, of the schedule's choice.

@@ -606,3 +606,7 @@ impl Transaction {
         };
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod shuttle_tests;
