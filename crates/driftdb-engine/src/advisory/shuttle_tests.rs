@@ -47,9 +47,11 @@ fn shuttle_who_has_a_number_alone_is_alone() {
                         assert_eq!(*alone.lock().unwrap(), 1);
                         thread::yield_now();
                         *alone.lock().unwrap() -= 1;
-                        // Others may share it again.
+                        // Others may share it again, but nobody has it alone.
                         assert!(session.unlock(KEY, AdvisoryMode::Exclusive));
+                        *shared.lock().unwrap() += 1;
                         thread::yield_now();
+                        *shared.lock().unwrap() -= 1;
                     }
                     Err(error) => assert_eq!(error.state, SqlState::DEADLOCK_DETECTED),
                 }

@@ -179,6 +179,37 @@ fn shuttle_of_two_upgrades_one_gives_way() {
     });
 }
 
+/// A third would go with who has the row, but not with who waits for it before him; and who has it waits for the third.
+#[test]
+fn shuttle_a_cycle_through_a_queue_is_found() {
+    explore(1_000, || {
+        let fixture = Fixture::new();
+        fixture.take(1, &row(0), LockMode::Share).unwrap();
+        fixture.take(3, &row(1), LockMode::Update).unwrap();
+        let gave_way = Arc::new(AtomicUsize::new(0));
+        let wants = |txn: u64, key: usize, mode: LockMode, own: Option<usize>| -> Box<dyn FnOnce() + Send> {
+            let (fixture, gave_way) = (Arc::clone(&fixture), Arc::clone(&gave_way));
+            Box::new(move || {
+                match fixture.take(txn, &row(key), mode) {
+                    Ok(_) => fixture.release(txn, &row(key)),
+                    Err(LockFailure::Deadlock(_)) => {
+                        gave_way.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Err(failure) => panic!("{failure:?}"),
+                }
+                own.into_iter().for_each(|own| fixture.release(txn, &row(own)));
+            })
+        };
+        run(vec![
+            wants(1, 1, LockMode::Update, Some(0)),
+            wants(2, 0, LockMode::Update, None),
+            wants(3, 0, LockMode::KeyShare, Some(1)),
+        ]);
+        assert!(gave_way.load(Ordering::SeqCst) <= 1);
+        fixture.assert_empty();
+    });
+}
+
 /// The one in the middle of the queue is cancelled, or its time passes, while the lock may be handed to it.
 #[test]
 fn shuttle_a_wait_that_ends_while_it_is_granted_leaves_nothing_behind() {

@@ -73,6 +73,33 @@ fn shuttle_every_commit_is_answered_in_the_order_of_the_log() {
     });
 }
 
+/// Who asks as of a time gets the same ever after, whatever is on its way.
+#[test]
+fn shuttle_what_was_as_of_a_time_stays() {
+    explore(600, || {
+        let engine = open(&env(), QUEUE_MAX);
+        let session = |session: u8| {
+            spawn(&engine, move |engine| {
+                for turn in 0..2 {
+                    commit(engine, 2 * session + turn, &Arc::new(Cancel::new())).unwrap();
+                }
+            })
+        };
+        let sessions = [0, 1].map(session).into();
+        let asker = || {
+            spawn(&engine, |engine| {
+                let (view, now_us) = (engine.view(), engine.env().clock.now_us());
+                (now_us, engine.seq_as_of(&view, now_us, &Cancel::new()).unwrap())
+            })
+        };
+        let answers = join(vec![asker(), asker()]);
+        join::<()>(sessions);
+        for (time_us, seq) in answers {
+            assert_eq!(engine.seq_at_time(&engine.view(), time_us).unwrap(), seq);
+        }
+    });
+}
+
 /// Commits come, and a checkpoint is told of, while the engine closes.
 #[test]
 fn shuttle_closing_answers_all_and_lets_none_in_after_it() {
