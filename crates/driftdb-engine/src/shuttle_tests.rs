@@ -3,7 +3,21 @@
 //! [`crate::sync`] which of them goes on. Where none can it is a deadlock, and the test fails.
 //!
 //! What is below (the store, the commit log, the simulated disk) has mutexes of its own, which shuttle does not know. That
-//! is good as long as nothing of `crate::sync` is touched while one of those is held.
+//! is good as long as nothing of `crate::sync` is touched while one of those is held: all threads are one to it, which would
+//! wait for itself for ever. The store calls its clock, which is a point where others may go on, outside of them only.
+//!
+//! Each test was seen failing. What was broken for that, and is worth breaking again after a change to these tests:
+//!
+//! - *Locks:* a grant does not notify, or before it is noted; who asks overtakes the queue, or the queue itself; a wake-up
+//!   without the waiter's mutex; a wait that ends keeps what it was granted, or lets nobody behind it in; cycles are looked for
+//!   after `waiting` was let go, in holders only, or not at all; a lock that is made weaker lets nobody in.
+//! - *Pipeline:* a session that is done leaves the queue, or does not wake the thread; an answer, or a lock, is given before the
+//!   commit is visible; a commit that is written counts as taken back, or its locks stay; two own the pipeline; closing does not
+//!   wait, or nobody tells it; the queue's room is not told of; reads are not held against the own group, or against what came
+//!   since; times are not settled.
+//! - *Recent writes, times:* a snapshot is taken before it counts, or does not count; an answer about a time does not bind.
+//! - *Rows, numbers:* a row is not looked at again under its lock; a unique key is looked up before it is locked; a number that
+//!   is also shared is given back as a whole.
 
 use std::io;
 use std::path::Path;
