@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftdb_env::{Clock, Env, OsRand, Rand as _, RunningTask, Spawner, TaskHandle, TaskPanicked};
+use driftdb_env::{Clock, Env, OsRand, Rand as _, RealClock, RunningTask, Spawner, TaskHandle, TaskPanicked};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, Runner, thread};
 
@@ -43,7 +43,7 @@ const STEPS_MAX: usize = 200_000;
 /// Runs a test under so many schedules, half of them at random, half of them by priorities that change a few times.
 ///
 /// `DRIFTDB_TEST_LONG=1`: twenty times as many, which are others each time; `DRIFTDB_TEST_ROUNDS=n`: so many;
-/// `DRIFTDB_TEST_SECONDS=n`: for so long; `DRIFTDB_TEST_SEED=n`: those of that seed. `DRIFTDB_TEST_SCHEDULE=…` is the one
+/// `DRIFTDB_TEST_SECONDS=n`: for so long; `DRIFTDB_TEST_SEED=n`: from that seed on. `DRIFTDB_TEST_SCHEDULE=…` is the one
 /// that a failure printed, and nothing else.
 pub(crate) fn explore(schedules: u64, test: impl Fn() + Copy + Send + Sync + 'static) {
     let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
@@ -56,17 +56,29 @@ pub(crate) fn explore(schedules: u64, test: impl Fn() + Copy + Send + Sync + 'st
         return;
     }
     let is_long = std::env::var_os("DRIFTDB_TEST_LONG").is_some();
-    let seconds = variable("DRIFTDB_TEST_SECONDS");
-    config.max_time = seconds.map(|seconds| Duration::from_secs(seconds) / 2);
-    let seed = variable("DRIFTDB_TEST_SEED").unwrap_or_else(|| if is_long { OsRand::new().next_u64() } else { 0 });
-    let usual = if seconds.is_some() { u64::MAX } else { schedules * if is_long { LONG } else { 1 } };
+    let time = variable("DRIFTDB_TEST_SECONDS").map(Duration::from_secs);
+    // For a time it is one seed after the other, with as many schedules as in the short form.
+    let usual = if is_long && time.is_none() { schedules * LONG } else { schedules };
     let rounds = variable("DRIFTDB_TEST_ROUNDS").unwrap_or(usual);
-    println!("DRIFTDB_TEST_SEED={seed} DRIFTDB_TEST_ROUNDS={rounds}");
+    let mut seed = variable("DRIFTDB_TEST_SEED").unwrap_or_else(|| if is_long { OsRand::new().next_u64() } else { 0 });
+    let clock = RealClock::new();
+    let begun = clock.monotonic();
+    loop {
+        println!("DRIFTDB_TEST_SEED={seed} DRIFTDB_TEST_ROUNDS={rounds}");
+        explore_seed(seed, rounds, &config, test);
+        if time.is_none_or(|time| clock.monotonic().saturating_sub(begun) >= time) {
+            return;
+        }
+        seed = seed.wrapping_add(1);
+    }
+}
+
+fn explore_seed(seed: u64, rounds: u64, config: &Config, test: impl Fn() + Copy + Send + Sync + 'static) {
     let half = usize::try_from(rounds.div_ceil(2)).unwrap();
     let random = Tried::new("at random");
     Runner::new(RandomScheduler::new_from_seed(seed, half), config.clone()).run(random.counted(test));
     let by_priority = Tried::new("by priority");
-    Runner::new(PctScheduler::new_from_seed(seed, PCT_DEPTH, half), config).run(by_priority.counted(test));
+    Runner::new(PctScheduler::new_from_seed(seed, PCT_DEPTH, half), config.clone()).run(by_priority.counted(test));
 }
 
 /// Says how many schedules it took when one fails.
