@@ -1,6 +1,10 @@
 //! A small blocking client over tokio-postgres, results as text.
 
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt as _;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
 use crate::server::{PASSWORD, Server};
@@ -11,6 +15,7 @@ pub(crate) type Row = Vec<Option<String>>;
 pub(crate) struct Client {
     runtime: Runtime,
     client: tokio_postgres::Client,
+    connection: JoinHandle<Result<(), tokio_postgres::Error>>,
 }
 
 /// How to connect to `server`.
@@ -28,8 +33,8 @@ impl Client {
     pub(crate) fn try_connect(server: &Server, password: &str) -> Result<Client, tokio_postgres::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (client, connection) = runtime.block_on(config(server, password).connect(NoTls))?;
-        runtime.spawn(connection);
-        Ok(Client { runtime, client })
+        let connection = runtime.spawn(connection);
+        Ok(Client { runtime, client, connection })
     }
 
     pub(crate) fn try_query(&mut self, sql: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
@@ -60,4 +65,59 @@ impl Client {
     pub(crate) fn number(&mut self, sql: &str) -> i64 {
         self.value(sql).parse().unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
+
+    /// Runs a statement that has to fail; its SQLSTATE.
+    pub(crate) fn error(&mut self, sql: &str) -> String {
+        let error = self.try_query(sql).expect_err(sql);
+        state(&error).unwrap_or_else(|| panic!("{sql}: {error}"))
+    }
+
+    /// Waits, without sending anything, until the server ends the connection; the SQLSTATE it gives.
+    pub(crate) fn ended(self) -> String {
+        let Client { runtime, client: _open, connection } = self;
+        let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, connection).await });
+        let error = ended.expect("the server ends the connection").unwrap().expect_err("it says why");
+        state(&error).unwrap_or_else(|| panic!("{error}"))
+    }
+
+    /// Runs a statement to its end, and takes what it sends.
+    async fn run(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        if !sql.starts_with("COPY") {
+            return self.client.batch_execute(sql).await;
+        }
+        let mut sent = std::pin::pin!(self.client.copy_out(sql).await?);
+        while sent.try_next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Runs a statement that would go on for long, and cancels it after `head_start`; its SQLSTATE, and how long it went on
+    /// after that; `None` if it came to its end. A request that comes before the statement has begun is for nothing, so it
+    /// is repeated.
+    pub(crate) fn cancelled(&mut self, sql: &str, head_start: Duration) -> Option<(String, Duration)> {
+        let token = self.client.cancel_token();
+        let (result, took) = self.runtime.block_on(async {
+            let mut statement = std::pin::pin!(self.run(sql));
+            if let Ok(early) = tokio::time::timeout(head_start, &mut statement).await {
+                return (early, Duration::ZERO);
+            }
+            let first = Instant::now();
+            while first.elapsed() < PATIENCE {
+                token.cancel_query(NoTls).await.expect("a cancel request is taken");
+                if let Ok(result) = tokio::time::timeout(Duration::from_secs(1), &mut statement).await {
+                    return (result, first.elapsed());
+                }
+            }
+            panic!("{sql}: not cancelled within {PATIENCE:?}");
+        });
+        let error = result.err()?;
+        Some((state(&error).unwrap_or_else(|| panic!("{sql}: {error}")), took))
+    }
+}
+
+/// How long to wait for what has to come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The SQLSTATE, where the server gave the error.
+pub(crate) fn state(error: &tokio_postgres::Error) -> Option<String> {
+    error.code().map(|state| state.code().to_owned())
 }

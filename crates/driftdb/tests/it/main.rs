@@ -23,6 +23,7 @@ mod doctor;
 mod drivers;
 mod files;
 mod histories;
+mod limits;
 mod model;
 mod parquet;
 mod password;
