@@ -47,6 +47,8 @@ enum Command {
     Model(suite::LongOptions),
     /// The engine's locks and pipeline under shuttle: twenty times as many schedules as in `test`.
     Shuttle(suite::LongOptions),
+    /// The long overload test: waves of a minute of 500 clients at 64 places and 128 MiB, and slow readers.
+    Overload(suite::LongOptions),
     /// The long isolation tests: 16 sessions at every level through kills, their histories checked, and money moved.
     Histories(suite::LongOptions),
 }
@@ -81,6 +83,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Crash(options) => suite::long(suite::Long::Crash, &options),
         Command::Model(options) => suite::long(suite::Long::Model, &options),
         Command::Shuttle(options) => suite::long(suite::Long::Shuttle, &options),
+        Command::Overload(options) => suite::long(suite::Long::Overload, &options),
         Command::Histories(options) => suite::long(suite::Long::Histories, &options),
     }
 }

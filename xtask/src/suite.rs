@@ -50,6 +50,8 @@ pub(crate) enum Long {
     Model,
     /// Schedules of the threads that meet in the engine.
     Shuttle,
+    /// More clients than places, and slow readers, within the memory limit.
+    Overload,
     /// Histories of concurrent transactions have the isolation that was asked for.
     Histories,
 }
@@ -92,6 +94,7 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
         Long::Crash => (&["-p", "driftdb", "--test", "it"], "crash"),
         Long::Histories => (&["-p", "driftdb", "--test", "it"], "histories"),
         Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine", "-p", "driftdb", "--test", "it"], "model"),
+        Long::Overload => (&["-p", "driftdb", "--test", "it"], "overload"),
         Long::Shuttle => (&SHUTTLE, "shuttle"),
     };
     arguments.extend(targets);

@@ -25,6 +25,7 @@ mod files;
 mod histories;
 mod limits;
 mod model;
+mod overload;
 mod parquet;
 mod password;
 mod pgbench;
