@@ -18,8 +18,9 @@ use crate::frontend::{Frame, SMALL_MESSAGE_BYTES_MAX, body_bytes_max, unknown_ty
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Messages up to this size are not counted: each connection may have one.
 const FREE_BYTES: usize = CHUNK_BYTES;
-/// How many copies of a message there are while it is acted on: itself, and what is decoded of it.
-const COPIES: usize = 2;
+/// How many copies of a message there are while it is acted on: the buffer it is read into has grown by doubling, and what is
+/// decoded of it becomes a row.
+const COPIES: usize = 4;
 
 /// Why there is no next message.
 #[derive(Debug)]
@@ -137,6 +138,10 @@ impl Input {
         self.fill(5 + body_len)?;
         self.buffer.advance(5);
         let body = self.buffer.split_to(body_len).freeze();
+        if self.buffer.is_empty() && body_len > FREE_BYTES {
+            // What is left of it would keep the whole of a large message.
+            self.buffer = BytesMut::new();
+        }
         Ok(Frame { tag, body, charge: self.charge.take(), refused: None })
     }
 

@@ -23,7 +23,7 @@ const BLOCKED_MAX: Duration = Duration::from_secs(5);
 /// The buffer is written out when it holds this much.
 const FLUSH_BYTES: usize = 32 * 1024;
 /// A buffer that one large row has blown up beyond this is given back.
-const KEEP_BYTES: usize = 1024 * 1024;
+const KEEP_BYTES: usize = 128 * 1024;
 /// Most bytes of a text in an error, a notice or a parameter: a value of many megabytes may stand in it. pgwire's
 /// encoder, as libpq, takes 30,000 bytes for a parameter.
 const FIELD_BYTES_MAX: usize = 16 * 1024;

@@ -17,6 +17,10 @@ use driftdb_env::Env;
 
 use crate::say::complain;
 
+/// A server runs a thread for each connection, and glibc's allocator keeps what each of them once needed.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(
     name = "driftdb",

@@ -18,8 +18,8 @@ const OPERATORS_MAX: usize = 1000;
 /// What one token of a statement takes in memory, in bytes: itself, its part of the tree and of the plan (measured on
 /// INSERT … VALUES and IN with half a million constants: 1 to 2 kB for each).
 const TOKEN_BYTES: usize = 800;
-/// How many copies of a text there are on the way to a row: the message, the token, the value, the row, the log record.
-const TEXT_COPIES: usize = 4;
+/// How many copies of a text there are beside those of the message: the token and the value.
+const TEXT_COPIES: usize = 2;
 
 /// The text a client sent, with positions in it.
 #[derive(Clone, Debug)]

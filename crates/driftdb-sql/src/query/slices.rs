@@ -27,6 +27,8 @@ use super::scan::execution;
 
 /// Rows of the first slice.
 const FIRST_ROWS: usize = 16;
+/// A constant up to this size does not make a batch long.
+const SHORT_BYTES: usize = 256;
 
 /// Puts [`SlicedProjection`] in the place of projections that compute long values.
 #[derive(Debug)]
@@ -60,7 +62,9 @@ fn computes_long_values(projection: &ProjectionExec) -> bool {
     let schema = projection.schema();
     projection.expr().iter().zip(schema.fields()).any(|(computed, field)| {
         let expr: &dyn std::any::Any = computed.expr.as_ref();
-        let is_given = expr.is::<Column>() || expr.is::<Literal>();
+        // A constant is put into every row.
+        let is_short = expr.downcast_ref::<Literal>().is_some_and(|constant| constant.value().size() < SHORT_BYTES);
+        let is_given = expr.is::<Column>() || is_short;
         !is_given && matches!(field.data_type(), ArrowType::Utf8 | ArrowType::Binary)
     })
 }
