@@ -9,11 +9,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result as DfResult;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
@@ -23,30 +21,16 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 
+use super::nodes::NodeRule;
+
 /// Puts [`AppendExec`] in the place of DataFusion's union.
-#[derive(Debug)]
-pub(super) struct AppendUnions;
-
-impl PhysicalOptimizerRule for AppendUnions {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let append = |node: Arc<dyn ExecutionPlan>| {
-            let any: &dyn std::any::Any = node.as_ref();
-            Ok(match any.downcast_ref::<UnionExec>() {
-                Some(union) => Transformed::yes(AppendExec::plan(union.inputs().clone(), union.schema())),
-                None => Transformed::no(node),
-            })
-        };
-        plan.transform_up(append).map(|transformed| transformed.data)
-    }
-
-    fn name(&self) -> &'static str {
-        "append_unions"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+pub(super) const APPEND_UNIONS: NodeRule = NodeRule {
+    name: "append_unions",
+    replace: |_, node| {
+        let union = node.downcast_ref::<UnionExec>()?;
+        Some(AppendExec::plan(union.inputs().clone(), union.schema()))
+    },
+};
 
 /// Its inputs' rows, one input after the other.
 #[derive(Debug)]

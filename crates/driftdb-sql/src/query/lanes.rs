@@ -2,7 +2,7 @@
 //!
 //! Each query that runs holds memory that no budget counts: the batches on their way through its plan. Short ones are gone
 //! before they have many. Long ones (`query::pace`) take one of a few lanes to go on, and one that has had its turn makes
-//! way for those that wait, in the order they came: none starves, and what it keeps meanwhile is what the budget counts.
+//! way for those that wait at its next batch of a scan, in the order they came; what it keeps meanwhile is what the budget counts.
 //! (Round-robin scheduling with a bound on the multiprogramming level.)
 
 use std::collections::VecDeque;

@@ -18,6 +18,7 @@ mod guard;
 mod keyed;
 mod keys;
 mod lanes;
+mod nodes;
 mod numeric;
 mod pace;
 mod plan;

@@ -13,13 +13,13 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use driftdb_types::{Error, Result};
 
-use super::append::AppendUnions;
+use super::append::APPEND_UNIONS;
 use super::errors::from_datafusion;
 use super::lanes::Lanes;
 use super::pace::Pace;
 use super::scan::Execution;
-use super::slices::SliceProjections;
-use super::watch::WatchJoins;
+use super::slices::SLICE_PROJECTIONS;
+use super::watch::WATCH_JOINS;
 use crate::database::SqlOptions;
 use crate::read::QueryContext;
 
@@ -51,6 +51,11 @@ impl BatchBounds {
             bytes: (memory_limit_bytes / 256).clamp(64 << 10, 1 << 20),
         }
     }
+
+    /// How many rows have room that are as long as those of `batch`.
+    pub(super) fn rows_like(self, batch: &RecordBatch) -> usize {
+        batch.num_rows().saturating_mul(self.bytes) / bytes_of(batch).max(1)
+    }
 }
 
 impl std::fmt::Debug for QueryRuntime {
@@ -80,10 +85,10 @@ impl QueryRuntime {
         // It swaps a projection with a filter below it and takes the columns of one for those of the other. The logical
         // rules have left out what is not needed already.
         physical_rules.retain(|rule| rule.name() != "ProjectionPushdown");
-        physical_rules.insert(0, Arc::new(AppendUnions));
+        physical_rules.insert(0, Arc::new(APPEND_UNIONS));
         // Last, so that no other rule misses a join it looks for.
-        physical_rules.push(Arc::new(WatchJoins));
-        physical_rules.push(Arc::new(SliceProjections));
+        physical_rules.push(Arc::new(WATCH_JOINS));
+        physical_rules.push(Arc::new(SLICE_PROJECTIONS));
         let batch = BatchBounds::within(options.memory_limit_bytes);
         let state = SessionStateBuilder::new()
             .with_config(config(options.memory_limit_bytes, batch))
@@ -126,8 +131,7 @@ impl QueryRuntime {
 
     /// How many of a batch's rows are turned into values at a time: a join may have made wide rows of narrow ones.
     pub(super) fn rows_at_once(&self, batch: &RecordBatch) -> usize {
-        let fit = batch.num_rows().saturating_mul(self.batch.bytes) / bytes_of(batch).max(1);
-        fit.clamp(1, self.result_rows)
+        self.batch.rows_like(batch).clamp(1, self.result_rows)
     }
 
     /// DataFusion's state where nothing is executed.
@@ -142,7 +146,7 @@ impl QueryRuntime {
 }
 
 /// How many bytes a batch has, without what else is in the buffers that it is a slice of.
-pub(super) fn bytes_of(batch: &RecordBatch) -> usize {
+fn bytes_of(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 

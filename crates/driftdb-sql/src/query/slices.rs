@@ -10,19 +10,18 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType as ArrowType;
 use datafusion::common::Result as DfResult;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::projection::Projector;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
 use futures::StreamExt;
 
-use super::runtime::bytes_of;
+use super::nodes::NodeRule;
+use super::runtime::BatchBounds;
 use super::scan::execution;
 
 /// Rows of the first slice.
@@ -31,32 +30,13 @@ const FIRST_ROWS: usize = 16;
 const SHORT_BYTES: usize = 256;
 
 /// Puts [`SlicedProjection`] in the place of projections that compute long values.
-#[derive(Debug)]
-pub(super) struct SliceProjections;
-
-impl PhysicalOptimizerRule for SliceProjections {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let slice = |node: Arc<dyn ExecutionPlan>| {
-            let any: &dyn std::any::Any = node.as_ref();
-            Ok(match any.downcast_ref::<ProjectionExec>() {
-                Some(projection) if computes_long_values(projection) => {
-                    let whole = projection.clone();
-                    Transformed::yes(Arc::new(SlicedProjection { whole }) as Arc<dyn ExecutionPlan>)
-                }
-                _ => Transformed::no(node),
-            })
-        };
-        plan.transform_up(slice).map(|transformed| transformed.data)
-    }
-
-    fn name(&self) -> &'static str {
-        "slice_projections"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+pub(super) const SLICE_PROJECTIONS: NodeRule = NodeRule {
+    name: "slice_projections",
+    replace: |_, node| {
+        let projection = node.downcast_ref::<ProjectionExec>().filter(|projection| computes_long_values(projection))?;
+        Some(Arc::new(SlicedProjection { whole: projection.clone() }))
+    },
+};
 
 fn computes_long_values(projection: &ProjectionExec) -> bool {
     let schema = projection.schema();
@@ -127,10 +107,10 @@ impl ExecutionPlan for SlicedProjection {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let bytes_max = execution(&context)?.context.runtime.batch.bytes;
+        let bounds = execution(&context)?.context.runtime.batch;
         let input = self.whole.input();
         let projector = self.whole.projection_expr().make_projector(&input.schema())?;
-        let slices = Slices { projector, rows: FIRST_ROWS, bytes_max, batch: None };
+        let slices = Slices { projector, rows: FIRST_ROWS, bounds, batch: None };
         let sliced =
             futures::stream::unfold((input.execute(partition, context)?, slices), |(mut input, mut slices)| async {
                 let next = loop {
@@ -152,8 +132,8 @@ struct Slices {
     projector: Projector,
     /// Of the next slice.
     rows: usize,
-    /// Of a slice's results, about.
-    bytes_max: usize,
+    /// Of a slice's results.
+    bounds: BatchBounds,
     /// What is left of the input's last batch.
     batch: Option<RecordBatch>,
 }
@@ -168,8 +148,7 @@ impl Slices {
         }
         let projected = self.projector.project_batch(&batch.slice(0, rows));
         if let Ok(projected) = &projected {
-            let fit = rows.saturating_mul(self.bytes_max) / bytes_of(projected).max(1);
-            self.rows = fit.clamp(1, self.rows.saturating_mul(2));
+            self.rows = self.bounds.rows_like(projected).clamp(1, self.rows.saturating_mul(2));
         }
         Some(projected)
     }

@@ -9,11 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::Result as DfResult;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -21,31 +19,14 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::StreamExt;
 
 use super::errors::into_datafusion;
+use super::nodes::NodeRule;
 use super::scan::execution;
 
 /// Puts a [`WatchExec`] above each plan that can give more rows than it takes.
-#[derive(Debug)]
-pub(super) struct WatchJoins;
-
-impl PhysicalOptimizerRule for WatchJoins {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let watch = |node: Arc<dyn ExecutionPlan>| {
-            Ok(match multiplies(node.as_ref()) {
-                true => Transformed::yes(Arc::new(WatchExec { input: node }) as Arc<dyn ExecutionPlan>),
-                false => Transformed::no(node),
-            })
-        };
-        plan.transform_up(watch).map(|transformed| transformed.data)
-    }
-
-    fn name(&self) -> &'static str {
-        "watch_joins"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+pub(super) const WATCH_JOINS: NodeRule = NodeRule {
+    name: "watch_joins",
+    replace: |plan, node| multiplies(node).then(|| Arc::new(WatchExec { input: Arc::clone(plan) }) as _),
+};
 
 fn multiplies(node: &dyn Any) -> bool {
     node.is::<HashJoinExec>()
