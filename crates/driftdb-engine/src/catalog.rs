@@ -233,7 +233,7 @@ struct Past {
 
 impl Catalogs {
     /// The catalogs of a store as it is, in which nothing is yet to come.
-    pub(crate) fn load(known: Arc<KnownTrees>, view: &StoreView) -> Result<Catalogs> {
+    pub(crate) fn load(known: Arc<KnownTrees>, view: &Arc<StoreView>) -> Result<Catalogs> {
         let mut changes = Vec::new();
         for version in view.versions(TreeId::CATALOG, &KeyRange::all(), Period::All)? {
             let version = version?;
@@ -282,7 +282,7 @@ impl Catalogs {
     }
 
     /// The catalog as of `seq`, read from a view that has it.
-    pub(crate) fn at(&self, view: &StoreView, seq: CommitSeq) -> Result<Arc<Catalog>> {
+    pub(crate) fn at(&self, view: &Arc<StoreView>, seq: CommitSeq) -> Result<Arc<Catalog>> {
         let changed_at = {
             let mut past = self.past.lock();
             let upto = past.changes.partition_point(|change| *change <= seq);
@@ -316,7 +316,7 @@ impl Catalogs {
     }
 }
 
-fn read_catalog(view: &StoreView, at: ReadPoint, changed_at: CommitSeq) -> Result<Catalog> {
+fn read_catalog(view: &Arc<StoreView>, at: ReadPoint, changed_at: CommitSeq) -> Result<Catalog> {
     let mut catalog = Catalog { changed_at, ..Catalog::default() };
     for version in view.scan(TreeId::CATALOG, &KeyRange::all(), at, false)? {
         let version = version?;

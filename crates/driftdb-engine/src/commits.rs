@@ -4,6 +4,7 @@
 //! commit's. That makes "which commit was the last at time t" a binary search over numbers, with one read a step.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_store::{ReadPoint, Scan, StoreView, Version};
@@ -72,7 +73,7 @@ pub struct Commits {
 }
 
 impl Commits {
-    pub(crate) fn new(view: &StoreView, range: &RangeInclusive<CommitSeq>, reverse: bool) -> Result<Commits> {
+    pub(crate) fn new(view: &Arc<StoreView>, range: &RangeInclusive<CommitSeq>, reverse: bool) -> Result<Commits> {
         let range = KeyRange {
             start: std::ops::Bound::Included(range.start().0.to_be_bytes().to_vec()),
             end: std::ops::Bound::Included(range.end().0.to_be_bytes().to_vec()),

@@ -269,13 +269,8 @@ impl Engine {
     }
 
     /// The commits of a range, in order or against it.
-    pub fn commits(&self, view: &StoreView, range: RangeInclusive<CommitSeq>, reverse: bool) -> Result<Commits> {
+    pub fn commits(&self, view: &Arc<StoreView>, range: RangeInclusive<CommitSeq>, reverse: bool) -> Result<Commits> {
         Commits::new(view, &range, reverse)
-    }
-
-    /// Whether old snapshots hold more memory than they may.
-    pub fn is_overheld(&self) -> bool {
-        self.inner.store.is_overheld()
     }
 
     /// Why the engine takes no commits any more, if so.

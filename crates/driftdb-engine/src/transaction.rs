@@ -254,19 +254,6 @@ impl Transaction {
         Ok(())
     }
 
-    /// Between statements, where old snapshots hold too much memory: lets go of one that is not needed. `false`: it is
-    /// needed still, and holds memory that could be free.
-    pub fn let_snapshot_go(&mut self) -> Result<bool> {
-        if self.options.isolation == Isolation::ReadCommitted || !self.began {
-            let (view, catalog) = self.engine.snapshot();
-            self.view = view;
-            self.committed_catalog = catalog;
-            self.merge_catalog();
-            return Ok(true);
-        }
-        Ok(self.view.checkpoint().stamp == self.engine.store().checkpoint().stamp)
-    }
-
     /// Whether a statement has begun.
     pub fn has_begun(&self) -> bool {
         self.began

@@ -41,10 +41,8 @@ impl FlushTo<'_> {
         let mut segments = Vec::new();
         for tree in table.trees() {
             let mut segment = None;
-            let Some(mut cursor) = MemCursor::new(table, tree, &KeyRange::all(), Seek::Versions, false) else {
-                continue;
-            };
-            while let Some(item) = cursor.next() {
+            let mut cursor = MemCursor::new(tree, &KeyRange::all(), Seek::Versions, false);
+            while let Some(item) = cursor.next(table) {
                 self.flush_key(tree, item, rows, &mut segment)?;
             }
             if let Some(segment) = segment {

@@ -24,6 +24,7 @@ mod compaction;
 mod error;
 mod flush;
 mod history;
+mod layers;
 mod memtable;
 mod options;
 mod scan;

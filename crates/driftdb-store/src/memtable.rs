@@ -231,7 +231,7 @@ impl Memtable {
     }
 
     /// Whether a tree has no entry within a range.
-    fn is_empty_range(&self, tree: TreeId, range: &KeyRange) -> bool {
+    pub(crate) fn is_empty_range(&self, tree: TreeId, range: &KeyRange) -> bool {
         range.is_empty()
             || self
                 .entries(tree, range.start.as_ref().map(Vec::as_slice), range.end.as_ref().map(Vec::as_slice))
@@ -261,6 +261,16 @@ pub(crate) enum Seek {
     Versions,
 }
 
+impl Seek {
+    /// The last commit whose versions may be found.
+    pub(crate) fn last_seq(self) -> CommitSeq {
+        match self {
+            Seek::At(seq) => seq,
+            Seek::Versions => CommitSeq::MAX,
+        }
+    }
+}
+
 /// What a memtable has of one key.
 #[derive(Debug)]
 pub(crate) struct MemItem {
@@ -271,13 +281,14 @@ pub(crate) struct MemItem {
     pub(crate) versions: Vec<MemVersion>,
 }
 
-/// How many keys the first and the largest chunk of a cursor have: a point read pays for few, a scan for many at once.
+/// How many keys the first and the largest chunk of a cursor have, and how many bytes of payload end one: a point read pays
+/// for few, a scan for many at once. What is in a chunk stays in memory when its memtable goes.
 const CHUNK_KEYS: (usize, usize) = (8, 512);
+const CHUNK_BYTES: usize = 32 << 10;
 
-/// The keys of one memtable within a range, in order, fetched by the chunk.
+/// The keys of one memtable within a range, in order, fetched by the chunk. It does not hold the memtable.
 #[derive(Debug)]
 pub(crate) struct MemCursor {
-    table: Memtable,
     tree: TreeId,
     range: KeyRange,
     seek: Seek,
@@ -289,58 +300,48 @@ pub(crate) struct MemCursor {
 }
 
 impl MemCursor {
-    /// A cursor before the first key of the range (in reverse: after the last); `None` when there is none in it.
-    pub(crate) fn new(
-        table: &Memtable,
-        tree: TreeId,
-        range: &KeyRange,
-        seek: Seek,
-        reverse: bool,
-    ) -> Option<MemCursor> {
-        if table.is_empty_range(tree, range) {
-            return None;
-        }
-        Some(MemCursor {
-            table: table.clone(),
+    /// A cursor before the first key of the range (in reverse: after the last).
+    pub(crate) fn new(tree: TreeId, range: &KeyRange, seek: Seek, reverse: bool) -> MemCursor {
+        MemCursor {
             tree,
             range: range.clone(),
             seek,
             reverse,
             chunk: VecDeque::new(),
             chunk_keys: CHUNK_KEYS.0,
-            exhausted: false,
-        })
+            exhausted: range.is_empty(),
+        }
     }
 
-    /// The next key and what there is of it.
-    pub(crate) fn peek(&mut self) -> Option<&MemItem> {
+    /// The next key and what there is of it. It is always the same memtable that is given.
+    pub(crate) fn peek(&mut self, table: &Memtable) -> Option<&MemItem> {
         if self.chunk.is_empty() && !self.exhausted {
-            self.fetch();
+            self.fetch(table);
         }
         self.chunk.front()
     }
 
-    /// Takes what `peek` showed, if that is of this key.
-    pub(crate) fn take(&mut self, key: &[u8]) -> Option<MemItem> {
-        if self.peek()?.key == key { self.chunk.pop_front() } else { None }
-    }
-
-    /// Takes what `peek` showed.
-    pub(crate) fn next(&mut self) -> Option<MemItem> {
-        self.peek()?;
+    /// Takes what `peek` shows.
+    pub(crate) fn next(&mut self, table: &Memtable) -> Option<MemItem> {
+        self.peek(table)?;
         self.chunk.pop_front()
     }
 
-    fn fetch(&mut self) {
-        let entries = self.table.entries(
+    /// Takes what `peek` showed, if that is of this key.
+    pub(crate) fn take(&mut self, key: &[u8]) -> Option<MemItem> {
+        if self.chunk.front()?.key == key { self.chunk.pop_front() } else { None }
+    }
+
+    fn fetch(&mut self, table: &Memtable) {
+        let entries = table.entries(
             self.tree,
             self.range.start.as_ref().map(Vec::as_slice),
             self.range.end.as_ref().map(Vec::as_slice),
         );
         let complete = if self.reverse {
-            collect(&self.table, entries.rev(), self.seek, true, self.chunk_keys, &mut self.chunk)
+            collect(table, entries.rev(), self.seek, true, self.chunk_keys, &mut self.chunk)
         } else {
-            collect(&self.table, entries, self.seek, false, self.chunk_keys, &mut self.chunk)
+            collect(table, entries, self.seek, false, self.chunk_keys, &mut self.chunk)
         };
         self.chunk_keys = (self.chunk_keys * 2).min(CHUNK_KEYS.1);
         match self.chunk.back() {
@@ -361,8 +362,8 @@ impl MemCursor {
 /// After so many versions of a key it is cheaper to look the right one up and go on behind the key.
 const VERSIONS_WALKED_MAX: usize = 8;
 
-/// Gathers the entries of up to `keys_max` keys; whether that was all of them. With [`Seek::At`] it also ends at a key of
-/// many versions, so as not to walk over them.
+/// Gathers the entries of up to `keys_max` keys; whether that was all of them. It also ends after [`CHUNK_BYTES`]; and with
+/// [`Seek::At`] at a key of many versions, so as not to walk over them.
 fn collect<'a>(
     table: &Memtable,
     entries: impl Iterator<Item = (&'a MemKey, &'a MemValue)>,
@@ -378,16 +379,17 @@ fn collect<'a>(
         item
     };
     let mut current: Option<MemItem> = None;
-    let mut walked = 0;
+    let (mut walked, mut bytes) = (0, 0);
     for (key, value) in entries {
         if current.as_ref().is_none_or(|item| item.key != key.key) {
             chunk.extend(current.take().map(finish));
-            if chunk.len() >= keys_max {
+            if chunk.len() >= keys_max || bytes >= CHUNK_BYTES {
                 return false;
             }
             walked = 0;
         }
         walked += 1;
+        bytes += value.payload.as_ref().map_or(0, Bytes::len);
         if walked > VERSIONS_WALKED_MAX
             && let Seek::At(seq) = seek
         {
@@ -446,13 +448,13 @@ mod tests {
                 if reverse {
                     keys.reverse();
                 }
-                let mut cursor = MemCursor::new(&table, tree, &KeyRange::all(), Seek::At(seq), reverse).unwrap();
+                let mut cursor = MemCursor::new(tree, &KeyRange::all(), Seek::At(seq), reverse);
                 for key in keys {
-                    let item = cursor.next().unwrap();
+                    let item = cursor.next(&table).unwrap();
                     assert_eq!(item.key, key);
                     assert_eq!(plain(&item.hit), plain(&table.hit(tree, key.as_bytes(), seq)), "{key} at {seq}");
                 }
-                assert!(cursor.next().is_none());
+                assert!(cursor.next(&table).is_none());
             }
         }
     }

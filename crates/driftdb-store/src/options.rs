@@ -12,7 +12,7 @@ pub struct StoreOptions {
     pub memtable_bytes: usize,
     /// How many sealed memtables may wait for their flush before commits are made to wait.
     pub sealed_max: usize,
-    /// How much memory flushed memtables may take that readers hold, before they are asked to let go.
+    /// How much memory flushed memtables may take that views hold, before the oldest views are moved to newer layers.
     pub held_bytes_max: usize,
     /// How much of the base file is cached in memory.
     pub cache_bytes: usize,

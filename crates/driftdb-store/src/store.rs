@@ -17,8 +17,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,7 @@ use crate::base::{Base, BaseSnapshot};
 use crate::compaction::{self, CompactTo};
 use crate::flush::FlushTo;
 use crate::history::{Manifest, Segment, SegmentCache, is_segment_file_name, segment_file_name};
+use crate::layers::Layers;
 use crate::memtable::Memtable;
 use crate::{Checkpoint, CommitBatch, Result, SchemaSource, StoreError, StoreOptions, StoreView};
 
@@ -70,6 +71,8 @@ struct State {
     /// Newest first.
     sealed: VecDeque<Memtable>,
     base: BaseSnapshot,
+    /// The views that are out, and some that are gone.
+    views: Views,
     failure: Option<Failure>,
     /// The background threads are to end.
     stopping: bool,
@@ -149,6 +152,33 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// The views that were made, in the order of the layers they read.
+#[derive(Default)]
+struct Views {
+    views: VecDeque<Weak<StoreView>>,
+    /// At how many to look for those that are gone: so it is done for each view once or twice.
+    sweep_at: usize,
+}
+
+impl Views {
+    fn add(&mut self, view: &Arc<StoreView>) {
+        if self.views.len() >= self.sweep_at {
+            self.views.retain(|view| view.strong_count() > 0);
+            self.sweep_at = 2 * self.views.len().max(64);
+        }
+        self.views.push_back(Arc::downgrade(view));
+    }
+
+    /// Takes out the one that reads the oldest layers.
+    fn pop_oldest(&mut self) -> Option<Arc<StoreView>> {
+        loop {
+            if let Some(view) = self.views.pop_front()?.upgrade() {
+                return Some(view);
+            }
+        }
+    }
+}
+
 impl State {
     fn publish(&mut self) {
         self.visible = self.active.clone();
@@ -161,9 +191,11 @@ impl State {
         }
     }
 
-    fn view(&self, cache: &Arc<SegmentCache>) -> Arc<StoreView> {
+    fn view(&mut self, cache: &Arc<SegmentCache>) -> Arc<StoreView> {
         let memtables = std::iter::once(&self.visible).chain(&self.sealed).cloned().collect();
-        Arc::new(StoreView::new(memtables, self.base.clone(), Arc::clone(cache)))
+        let view = Arc::new(StoreView::new(Layers::new(memtables, self.base.clone(), Arc::clone(cache))));
+        self.views.add(&view);
+        view
     }
 }
 
@@ -182,11 +214,12 @@ impl Store {
         let base_snapshot =
             BaseSnapshot { checkpoint: committed.checkpoint, manifest, rows: base.rows(committed.checkpoint)? };
         let cache = Arc::new(SegmentCache::new(Arc::clone(&env.disk), options.history_cache_bytes));
-        let state = State {
+        let mut state = State {
             active: Memtable::default(),
             visible: Memtable::default(),
             sealed: VecDeque::new(),
             base: base_snapshot,
+            views: Views::default(),
             failure: None,
             stopping: false,
             flushes: 0,
@@ -278,10 +311,9 @@ impl Store {
         }
     }
 
-    /// Whether flushed memtables that stay in memory because views or scans hold them take more than
-    /// [`StoreOptions::held_bytes_max`]. Who holds an old view is to let it go then.
-    pub fn is_overheld(&self) -> bool {
-        self.shared.held_bytes.load(Ordering::Relaxed) > self.shared.options.held_bytes_max
+    /// How much memory flushed memtables take that views hold, in bytes; see [`StoreOptions::held_bytes_max`].
+    pub fn held_bytes(&self) -> usize {
+        self.shared.held_bytes.load(Ordering::Relaxed)
     }
 
     /// What is visible now. Takes no lock.
@@ -373,6 +405,27 @@ impl Shared {
             self.changed.notify_all();
         }
         self.view.store(state.view(&self.cache));
+    }
+
+    /// Where views hold more flushed memtables than they may: moves the oldest ones to what is newest, until enough of them
+    /// are free.
+    fn move_old_views(&self) {
+        let (newest, views) = {
+            let state = self.state.lock();
+            (self.view.load_full(), state.views.views.len())
+        };
+        for _ in 0..views {
+            if self.held_bytes.load(Ordering::Relaxed) <= self.options.held_bytes_max {
+                return;
+            }
+            let oldest = self.state.lock().views.pop_oldest();
+            let Some(oldest) = oldest else { return };
+            // Younger ones may have been published meanwhile: those stay.
+            if oldest.stamp() <= newest.stamp() {
+                oldest.move_to(&newest.layers());
+            }
+            self.state.lock().views.add(&oldest);
+        }
     }
 
     fn new_segment(&self) -> u64 {

@@ -1,35 +1,29 @@
-//! The view: memtables, base and history manifest as of one moment, together answering one snapshot.
+//! The view: one snapshot of the store.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use driftdb_types::{CommitSeq, KeyRange, Stamp, TreeId};
+use arc_swap::{ArcSwap, Guard};
+use driftdb_types::{KeyRange, Stamp, TreeId};
 
-use crate::base::{BaseCursor, BaseRow, BaseSnapshot};
-use crate::history::{HistoryCursor, SegmentCache};
-use crate::memtable::{MemCursor, MemVersion, Memtable, Seek};
-use crate::scan::{Mode, Scan, Sources, resolve, version_of};
-use crate::{Checkpoint, Period, ReadPoint, Result, Version};
+use crate::layers::Layers;
+use crate::{Checkpoint, Period, ReadPoint, Result, Scan, Version};
 
-/// What the store held at one moment; it does not change. Reading it takes no lock, and it may be held for as long as
-/// one likes: it then keeps its memtables in memory, its pages in the base and its history files on disk.
+/// What was visible in the store at one moment; its answers do not change. Reading it takes no lock, and it may be held
+/// for as long as one likes.
 ///
-/// A read at `s` is a disjoint union: of each key the memtables' newest version at or before `s`; if they have none, the
-/// base's row if its `from ≤ s`; else the one history row with `from ≤ s < to`.
+/// It reads the layers of its moment, for which memtables stay in memory after their flush. Where views hold too many of
+/// them, the store *moves* the oldest ones to its newest layers. The past is the same there, as of the view's stamp: that
+/// costs looks into history, and no memory for each snapshot that somebody holds.
 #[derive(Debug)]
 pub struct StoreView {
     stamp: Stamp,
-    /// Newest first.
-    memtables: Vec<Memtable>,
-    base: BaseSnapshot,
-    cache: Arc<SegmentCache>,
+    /// Of the moment of the stamp, or of a later one.
+    layers: ArcSwap<Layers>,
 }
 
 impl StoreView {
-    pub(crate) fn new(memtables: Vec<Memtable>, base: BaseSnapshot, cache: Arc<SegmentCache>) -> StoreView {
-        let newest = memtables.iter().find(|table| !table.is_empty());
-        let stamp = newest.map_or(base.checkpoint.stamp, Memtable::last);
-        StoreView { stamp, memtables, base, cache }
+    pub(crate) fn new(layers: Layers) -> StoreView {
+        StoreView { stamp: layers.stamp, layers: ArcSwap::from_pointee(layers) }
     }
 
     /// The newest commit visible in this view.
@@ -37,80 +31,62 @@ impl StoreView {
         self.stamp
     }
 
-    /// Up to where base and history were durable when the view was made.
-    pub fn checkpoint(&self) -> Checkpoint {
-        self.base.checkpoint
+    /// Up to where base and history are durable, as far as the view knows.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        self.layers.load().base.checkpoint
+    }
+
+    /// Where its versions are found now.
+    pub(crate) fn layers(&self) -> Guard<Arc<Layers>> {
+        self.layers.load()
+    }
+
+    /// Has the view read newer layers from now on.
+    pub(crate) fn move_to(&self, layers: &Arc<Layers>) {
+        debug_assert!(layers.stamp >= self.stamp, "a view cannot read older layers");
+        self.layers.store(Arc::clone(layers));
     }
 
     /// The version of one key.
     pub fn get(&self, tree: TreeId, key: &[u8], at: ReadPoint) -> Result<Option<Version>> {
-        let ReadPoint::AsOf(seq) = at else { return self.get_latest(tree, key) };
-        let (recent, closer) = resolve(self.memtables.iter().map(|table| table.hit(tree, key, seq)));
-        if let Some(MemVersion { from, payload }) = recent {
-            return Ok(payload.map(|payload| version_of(Bytes::copy_from_slice(key), from, payload, closer)));
-        }
-        if let Some(BaseRow { from, payload }) = self.base.rows.get(tree, key)?
-            && from.seq <= seq
-        {
-            return Ok(Some(version_of(Bytes::copy_from_slice(key), from, payload, closer)));
-        }
-        for mut cursor in self.history(tree, &KeyRange::point(key), visible_at(seq), false)? {
-            cursor.fill()?;
-            if let Some(version) = cursor.pop() {
-                return Ok(Some(version));
-            }
-        }
-        Ok(None)
-    }
-
-    fn get_latest(&self, tree: TreeId, key: &[u8]) -> Result<Option<Version>> {
-        let found = match self.memtables.iter().find_map(|table| table.latest(tree, key)) {
-            Some(MemVersion { from, payload }) => payload.map(|payload| BaseRow { from, payload }),
-            None => self.base.rows.get(tree, key)?,
+        let layers = self.layers();
+        let seq = match at {
+            ReadPoint::Latest if layers.stamp == self.stamp => return layers.get_latest(tree, key),
+            ReadPoint::Latest => self.stamp.seq,
+            ReadPoint::AsOf(seq) => seq.min(self.stamp.seq),
         };
-        Ok(found.map(|BaseRow { from, payload }| version_of(Bytes::copy_from_slice(key), from, payload, None)))
+        Ok(layers.get_at(tree, key, seq)?.map(|version| self.as_seen(version)))
     }
 
     /// The visible versions of a range of keys, in key order or against it.
-    pub fn scan(&self, tree: TreeId, range: &KeyRange, at: ReadPoint, reverse: bool) -> Result<Scan> {
-        let (mode, seq, history) = match at {
-            ReadPoint::Latest => (Mode::Latest, CommitSeq::MAX, Vec::new()),
-            ReadPoint::AsOf(seq) => (Mode::At(seq), seq, self.history(tree, range, visible_at(seq), reverse)?),
-        };
-        Ok(self.merge(tree, range, Seek::At(seq), history, mode, reverse))
+    pub fn scan(self: &Arc<Self>, tree: TreeId, range: &KeyRange, at: ReadPoint, reverse: bool) -> Result<Scan> {
+        Scan::visible(self, tree, range, at, reverse)
     }
 
     /// All versions of a range of keys that belong to a period, ordered by key, then from the oldest on.
-    pub fn versions(&self, tree: TreeId, range: &KeyRange, period: Period) -> Result<Scan> {
-        let history = self.history(tree, range, period, false)?;
-        Ok(self.merge(tree, range, Seek::Versions, history, Mode::Period(period), false))
+    pub fn versions(self: &Arc<Self>, tree: TreeId, range: &KeyRange, period: Period) -> Result<Scan> {
+        Scan::versions(self, tree, range, period)
     }
 
-    fn merge(
-        &self,
-        tree: TreeId,
-        range: &KeyRange,
-        seek: Seek,
-        history: Vec<HistoryCursor>,
-        mode: Mode,
-        reverse: bool,
-    ) -> Scan {
-        let memtables = self.memtables.iter().filter_map(|table| MemCursor::new(table, tree, range, seek, reverse));
-        let base = BaseCursor::new(&self.base.rows, tree, range, reverse);
-        Scan::new(Sources { memtables: memtables.collect(), base, history }, mode, reverse)
-    }
-
-    /// Cursors over the segments that may hold what is asked for.
-    fn history(&self, tree: TreeId, range: &KeyRange, period: Period, reverse: bool) -> Result<Vec<HistoryCursor>> {
-        if range.is_empty() {
-            return Ok(Vec::new());
+    /// A version as this view has it: what closed it later is not known here.
+    pub(crate) fn as_seen(&self, version: Version) -> Version {
+        match version.to {
+            Some(to) if to.seq > self.stamp.seq => Version { to: None, deleted: false, ..version },
+            _ => version,
         }
-        let segments = self.base.manifest.of(tree).iter().filter(|segment| segment.meta.bounds.may_hold(range, period));
-        segments.map(|segment| HistoryCursor::new(&self.cache, segment, range, period, reverse)).collect()
     }
-}
 
-/// The versions visible at a commit: `from ≤ s < to`.
-fn visible_at(seq: CommitSeq) -> Period {
-    Period::Overlaps { start: seq, end: seq.next() }
+    /// A period as it is to be asked of layers that may be newer than the view, so that what [`StoreView::as_seen`] leaves
+    /// of the answer, without versions that came later, is what the view's own layers would have given.
+    pub(crate) fn as_asked(&self, period: Period) -> Period {
+        let last = self.stamp.seq;
+        match period {
+            Period::All => period,
+            // What was open at the view's stamp was never to end.
+            Period::Overlaps { start, end } if start < end => Period::Overlaps { start: start.min(last), end },
+            Period::Overlaps { .. } => period,
+            // What ended later was open.
+            Period::ContainedIn { start, end } => Period::ContainedIn { start, end: end.min(last) },
+        }
+    }
 }

@@ -147,8 +147,6 @@ sqlstates! {
     OBJECT_IN_USE = "55006";
     /// Memory bound reached.
     OUT_OF_MEMORY = "53200";
-    /// More of something than the configuration allows.
-    CONFIGURATION_LIMIT_EXCEEDED = "53400";
     /// A limit of the implementation.
     PROGRAM_LIMIT_EXCEEDED = "54000";
     /// More columns than a table may have.

@@ -36,9 +36,6 @@ use crate::scram::{Exchange, MECHANISM};
 use crate::server::Shared;
 use crate::startup::{Opening, StartupRequest, read_opening};
 
-/// How often a session that waits within a transaction looks whether it may keep its snapshot.
-const REST: Duration = Duration::from_secs(1);
-
 /// What ends the handling of a message early.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -66,13 +63,7 @@ impl From<io::Error> for Stop {
 /// Serves a connection until it ends.
 pub(crate) fn serve(stream: Arc<TcpStream>, peer: SocketAddr, registration: Registration, shared: &Shared) {
     let input = Input::new(Arc::clone(&stream), shared.options.message_bytes_max, Arc::clone(&shared.env.clock));
-    let mut start = Start {
-        input,
-        output: Output::new(Arc::clone(&stream), Arc::clone(&shared.env.clock)),
-        peer,
-        registration,
-        shared,
-    };
+    let mut start = Start { input, output: Output::new(Arc::clone(&stream)), peer, registration, shared };
     let stopped = match start.open() {
         Ok(None) => return,
         Ok(Some(session)) => {
@@ -146,7 +137,7 @@ impl Start<'_> {
         let session = self.begin_session(&request)?;
         self.input.set_deadline(None)?;
         self.input.begin_session(self.shared.db.engine().clone());
-        self.output.begin_session(self.shared.db.clone())?;
+        self.output.set_timeout(None)?;
         self.registration.end_wait();
         Ok(Some(session))
     }
@@ -355,7 +346,6 @@ impl Connection {
         let limit = if self.in_batch { None } else { self.session.idle_limit() };
         let frame = self.frame_within(limit.as_ref().map(|(limit, _)| *limit));
         self.registration.end_wait();
-        let frame = frame?;
         frame.map_err(|error| match error {
             ReadError::Gone if self.registration.registry().is_stopping() => shutting_down(),
             ReadError::Gone => Stop::Gone,
@@ -364,28 +354,15 @@ impl Connection {
         })
     }
 
-    /// The next message, or why none came within the limit. The socket is told of limits only where there are any:
-    /// the client's own, and the looks at whether the transaction may keep its snapshot.
-    fn frame_within(&mut self, limit: Option<Duration>) -> Result<Result<Frame, ReadError>, Stop> {
-        let in_transaction = self.session.transaction_status() != TransactionStatus::Idle;
-        if limit.is_none() && !in_transaction {
-            return Ok(self.input.frame());
+    /// The next message. The socket is told of a limit only where there is one.
+    fn frame_within(&mut self, limit: Option<Duration>) -> Result<Frame, ReadError> {
+        if limit.is_none() {
+            return self.input.frame();
         }
-        let clock = Arc::clone(&self.session.database().engine().env().clock);
-        let began = clock.monotonic();
-        let frame = loop {
-            let left = limit.map(|limit| limit.saturating_sub(clock.monotonic().saturating_sub(began)));
-            let until_look = in_transaction.then_some(REST);
-            self.input.set_deadline(left.into_iter().chain(until_look).min())?;
-            match self.input.frame() {
-                Err(ReadError::TimedOut) if left.is_none_or(|left| left > REST) => {
-                    self.session.rest(self.portals.values().any(Portal::is_suspended)).map_err(Stop::Fatal)?;
-                }
-                frame => break frame,
-            }
-        };
+        self.input.set_deadline(limit)?;
+        let frame = self.input.frame();
         self.input.set_deadline(None)?;
-        Ok(frame)
+        frame
     }
 
     /// Acts on a message; true if ReadyForQuery is due.
@@ -442,7 +419,6 @@ impl Connection {
 
     fn send_all_rows(&mut self, rows: &mut RowStream, formats: &Formats) -> Result<u64, Stop> {
         let columns = Arc::clone(rows.columns());
-        self.output.begin_result();
         let mut count = 0;
         while let Some(batch) = rows.next_batch()? {
             for row in &batch {

@@ -69,7 +69,6 @@ impl Connection {
         let formats = vec![0; copy.columns()];
         let columns = i16::try_from(formats.len()).unwrap_or(i16::MAX);
         self.send_notices()?;
-        self.output.begin_result();
         self.output.send(&CopyOutResponse::new(0, columns, formats))?;
         while let Some((chunk, ends)) = copy.next_lines()? {
             let mut rest = Bytes::from(chunk);

@@ -42,13 +42,6 @@ pub(crate) struct Portal {
     _charge: Option<Charge>,
 }
 
-impl Portal {
-    /// Whether there are rows that the client has yet to fetch.
-    pub(crate) fn is_suspended(&self) -> bool {
-        matches!(self.state, PortalState::Suspended(_))
-    }
-}
-
 enum PortalState {
     /// Not executed yet: the parameters.
     Bound(Vec<Value>),
@@ -180,10 +173,7 @@ impl Connection {
                     None => Outcome::Empty,
                 };
                 match outcome {
-                    Outcome::Rows(rows) => {
-                        self.output.begin_result();
-                        self.send_rows(rows, VecDeque::new(), &formats, rows_max)?
-                    }
+                    Outcome::Rows(rows) => self.send_rows(rows, VecDeque::new(), &formats, rows_max)?,
                     other => {
                         self.answer_outcome(other, &formats, false)?;
                         PortalState::Done

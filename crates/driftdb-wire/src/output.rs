@@ -2,7 +2,7 @@
 //! Flush, ReadyForQuery) or when the bound of the buffer is reached. A client that does not read thus holds its
 //! statement back: that is the backpressure on results.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,8 @@ use pgwire::messages::Message;
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use pgwire::messages::startup::ParameterStatus;
 
-use driftdb_env::Clock;
-use driftdb_sql::Database;
-use driftdb_types::{Error, Stamp};
+use driftdb_types::Error;
 
-/// How often who waits for a client looks whether it still may.
-const LOOK: Duration = Duration::from_secs(1);
-/// So long a client may keep a result waiting, however much memory is needed.
-const BLOCKED_MAX: Duration = Duration::from_secs(5);
 /// The buffer is written out when it holds this much.
 const FLUSH_BYTES: usize = 32 * 1024;
 /// A buffer that one large row has blown up beyond this is given back.
@@ -42,31 +36,11 @@ pub(crate) enum Severity {
 pub(crate) struct Output {
     stream: Arc<TcpStream>,
     buffer: BytesMut,
-    clock: Arc<dyn Clock>,
-    /// Where what is sent comes from, once there is a session.
-    db: Option<Database>,
-    /// The last checkpoint before the result that is being sent: what was flushed since is held for its sake.
-    result_since: Stamp,
-    /// How long the client has kept that result waiting, in all.
-    blocked: Duration,
 }
 
 impl Output {
-    pub(crate) fn new(stream: Arc<TcpStream>, clock: Arc<dyn Clock>) -> Output {
-        let (result_since, blocked) = (Stamp::default(), Duration::ZERO);
-        Output { stream, buffer: BytesMut::with_capacity(4096), clock, db: None, result_since, blocked }
-    }
-
-    /// From now on results of this database are sent: a client that does not take them holds its memory.
-    pub(crate) fn begin_session(&mut self, db: Database) -> io::Result<()> {
-        self.db = Some(db);
-        self.set_timeout(Some(LOOK))
-    }
-
-    /// A result begins.
-    pub(crate) fn begin_result(&mut self) {
-        self.result_since = self.db.as_ref().map_or_else(Stamp::default, |db| db.engine().store().checkpoint().stamp);
-        self.blocked = Duration::ZERO;
+    pub(crate) fn new(stream: Arc<TcpStream>) -> Output {
+        Output { stream, buffer: BytesMut::with_capacity(4096) }
     }
 
     /// Bounds every wait for the client to take bytes; `None` waits for ever.
@@ -84,7 +58,7 @@ impl Output {
         let start = self.buffer.len();
         if let Err(error) = message.encode(&mut self.buffer) {
             self.buffer.truncate(start);
-            return Err(io::Error::new(ErrorKind::InvalidData, error));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
         self.flush_if_full()
     }
@@ -139,39 +113,13 @@ impl Output {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let began = self.clock.monotonic();
-        let written = self.write_out();
-        self.blocked += self.clock.monotonic().saturating_sub(began);
+        let written = (&*self.stream).write_all(&self.buffer);
         if self.buffer.capacity() > KEEP_BYTES {
             self.buffer = BytesMut::with_capacity(FLUSH_BYTES);
         } else {
             self.buffer.clear();
         }
         written
-    }
-
-    fn write_out(&self) -> io::Result<()> {
-        let began = self.clock.monotonic();
-        let mut left = self.buffer.as_ref();
-        while !left.is_empty() {
-            match (&*self.stream).write(left) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => left = left.get(count..).unwrap_or_default(),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    let Some(db) = &self.db else { return Err(error) };
-                    let blocked = self.blocked + self.clock.monotonic().saturating_sub(began);
-                    let engine = db.engine();
-                    let is_old = engine.store().checkpoint().stamp != self.result_since;
-                    if blocked >= BLOCKED_MAX && is_old && engine.is_overheld() {
-                        tracing::warn!(?blocked, "a client that does not read its results is let go: they hold memory");
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@
 //! | 4/32 | 256 MiB | history: opened segments' indexes, blooms and decoded pages | the least used go |
 //! | 7/32 | 448 MiB | queries, all together | they spill to disk, or fail with 53200; long ones take turns |
 //! | 7/32 | 448 MiB | the large statements, the changes and the locks of all transactions | 53200 |
-//! | 2/32 | 128 MiB | memtables that are flushed, and that somebody reads still | who holds an old snapshot and is idle, or does not take its results, is let go |
+//! | 2/32 | 128 MiB | memtables that are flushed, and that somebody reads still | the oldest snapshots read from disk from then on |
 //! | 5/32 | 320 MiB | connections, result buffers, the program itself | |
 
 use driftdb_engine::EngineOptions;

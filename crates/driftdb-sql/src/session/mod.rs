@@ -373,27 +373,6 @@ impl Session {
         idle.into_iter().chain(whole).min_by_key(|(limit, _)| *limit)
     }
 
-    /// Called now and then while the session waits for its client. Where old snapshots hold too much memory, lets go of
-    /// its own; 53400, with which the session is to end, where its transaction needs it, or results that the client
-    /// has yet to fetch.
-    pub fn rest(&mut self, has_results: bool) -> Result<()> {
-        if !self.db.shared.engine.is_overheld() {
-            return Ok(());
-        }
-        let (State::Active(active) | State::Failed { kept: Some(active), .. }) = &mut self.state else {
-            return Ok(());
-        };
-        if !has_results && active.txn.let_snapshot_go()? {
-            return Ok(());
-        }
-        Err(Error::new(
-            SqlState::CONFIGURATION_LIMIT_EXCEEDED,
-            "terminating connection: its snapshot holds memory that is needed",
-        )
-        .detail("The transaction was idle while others wrote more than the memory for old snapshots holds.")
-        .hint("Keep transactions short, or raise memory_limit."))
-    }
-
     fn now_us(&self) -> i64 {
         self.db.shared.engine.env().clock.now_us()
     }

@@ -97,6 +97,7 @@ impl Shared {
             let view = state.view(&self.cache);
             self.view.store(view);
         }
+        self.move_old_views();
         self.reap(writing);
         Ok(())
     }

@@ -85,6 +85,7 @@ fn go_on_after_error(
         model: base.model.clone(),
         dice: crate::schemas::Dice::new(1),
         held: Vec::new(),
+        held_scans: Vec::new(),
     };
     copy.check_all();
     if result.is_ok() {
@@ -116,6 +117,7 @@ fn reopened(base: &Harness, sim: SimEnv) -> Harness {
         model: base.model.clone(),
         dice: crate::schemas::Dice::new(0),
         held: Vec::new(),
+        held_scans: Vec::new(),
     }
 }
 

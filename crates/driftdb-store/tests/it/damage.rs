@@ -1,6 +1,7 @@
 //! Files with a flipped bit: reading gives an error, or what it gave before; never another answer, and no panic.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use driftdb_env::{Disk, OpenOptions};
 use driftdb_store::{Period, ReadPoint, Store, StoreError, StoreView, Version, check};
@@ -28,7 +29,7 @@ fn flushed(seed: u64) -> Harness {
 }
 
 /// All that a store can be asked: each tree's current rows, and all of their versions; and each key by itself.
-fn answers(view: &StoreView, harness: &Harness) -> Answers {
+fn answers(view: &Arc<StoreView>, harness: &Harness) -> Answers {
     let scans = [ROWS, BYTES, TreeId(7)].into_iter().flat_map(|tree| {
         let now = view.scan(tree, &KeyRange::all(), ReadPoint::Latest, false).and_then(Iterator::collect);
         [now, view.versions(tree, &KeyRange::all(), Period::All).and_then(Iterator::collect)]

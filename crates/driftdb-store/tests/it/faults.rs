@@ -53,7 +53,7 @@ fn with_more_than_the_cache(seed: u64) -> Harness {
     harness
 }
 
-fn scan_all(view: &StoreView) -> Result<Vec<Version>, StoreError> {
+fn scan_all(view: &Arc<StoreView>) -> Result<Vec<Version>, StoreError> {
     view.scan(BYTES, &KeyRange::all(), ReadPoint::Latest, false)?.collect()
 }
 

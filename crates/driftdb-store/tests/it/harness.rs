@@ -2,13 +2,13 @@
 //!
 //! The model is the plain list of commits. Everything the store answers is computed from it the slow way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_env::SimEnv;
-use driftdb_store::{CommitBatch, Period, ReadPoint, Store, StoreOptions, StoreView, Version, Write};
+use driftdb_store::{CommitBatch, Period, ReadPoint, Scan, Store, StoreOptions, StoreView, Version, Write};
 use driftdb_types::{CommitSeq, KeyRange, Lsn, Stamp, TableSchema, TreeId, decode_row};
 use parking_lot::Mutex;
 
@@ -40,8 +40,8 @@ pub(crate) struct Model {
 
 impl Model {
     /// Every version, by tree and key, oldest first.
-    pub(crate) fn versions(&self, up_to: CommitSeq) -> BTreeMap<(TreeId, Bytes), Vec<Expected>> {
-        let mut all: BTreeMap<(TreeId, Bytes), Vec<Expected>> = BTreeMap::new();
+    pub(crate) fn versions(&self, up_to: CommitSeq) -> Versions {
+        let mut all = Versions::new();
         for commit in self.commits.iter().filter(|commit| commit.stamp.seq <= up_to) {
             for write in &commit.writes {
                 let versions = all.entry((write.tree, write.key.clone())).or_default();
@@ -64,6 +64,16 @@ impl Model {
     }
 }
 
+/// Every version, by tree and key, oldest first.
+type Versions = BTreeMap<(TreeId, Bytes), Vec<Expected>>;
+
+/// A scan that was begun, and what it is to give yet.
+pub(crate) struct HeldScan {
+    tree: TreeId,
+    scan: Scan,
+    expected: VecDeque<(Bytes, Expected)>,
+}
+
 pub(crate) struct Harness {
     pub(crate) sim: SimEnv,
     pub(crate) options: StoreOptions,
@@ -73,6 +83,7 @@ pub(crate) struct Harness {
     pub(crate) dice: Dice,
     /// Views held on to, with the stamp they must answer for.
     pub(crate) held: Vec<(Arc<StoreView>, Stamp)>,
+    pub(crate) held_scans: Vec<HeldScan>,
 }
 
 pub(crate) fn small_options() -> StoreOptions {
@@ -80,15 +91,20 @@ pub(crate) fn small_options() -> StoreOptions {
 }
 
 impl Harness {
+    /// With every other seed, old views hold nothing but are moved at each flush.
     pub(crate) fn new(seed: u64) -> Harness {
-        Harness::with(seed, driftdb_env::Env::sim(seed), small_options())
+        let mut options = small_options();
+        if seed.is_multiple_of(2) {
+            options.held_bytes_max = 0;
+        }
+        Harness::with(seed, driftdb_env::Env::sim(seed), options)
     }
 
     pub(crate) fn with(seed: u64, sim: SimEnv, options: StoreOptions) -> Harness {
         let schemas = Arc::new(Schemas { table: Mutex::new(Arc::new(table())) });
         let store = Store::open(sim.env.clone(), Path::new(DIR), options.clone(), schemas.clone()).unwrap();
         let (model, dice) = (Model::default(), Dice::new(seed ^ 0x5EED));
-        Harness { sim, options, schemas, store, model, dice, held: Vec::new() }
+        Harness { sim, options, schemas, store, model, dice, held: Vec::new(), held_scans: Vec::new() }
     }
 
     pub(crate) fn table(&self) -> Arc<TableSchema> {
@@ -137,6 +153,7 @@ impl Harness {
     /// Opens the store again and does what recovery does: applies the commits after the checkpoint.
     pub(crate) fn reopen(&mut self) {
         self.held.clear();
+        self.held_scans.clear();
         self.store.close();
         self.store = open_recovered(&self.sim, &self.options, &self.schemas, &self.model);
     }
@@ -145,6 +162,62 @@ impl Harness {
         let view = self.store.view();
         let stamp = view.stamp();
         self.held.push((view, stamp));
+    }
+
+    /// Begins a scan, of the newest view or of one that is held.
+    pub(crate) fn hold_scan(&mut self) {
+        let view = match self.held.get(self.dice.below(8) as usize) {
+            Some((view, _)) => Arc::clone(view),
+            None => self.store.view(),
+        };
+        let all = self.model.versions(view.stamp().seq);
+        let tree = [ROWS, BYTES, TreeId(7)][self.dice.below(3) as usize];
+        let range = if self.dice.chance(50) { KeyRange::all() } else { self.range() };
+        let (scan, expected) = if self.dice.chance(30) {
+            let period = self.period(&view);
+            (view.versions(tree, &range, period), expected_versions(&all, tree, &range, period))
+        } else {
+            let (at, reverse) = (self.point(&view), self.dice.chance(50));
+            let mut expected = expected_at(&all, tree, &range, at);
+            if reverse {
+                expected.reverse();
+            }
+            (view.scan(tree, &range, at, reverse), expected)
+        };
+        self.held_scans.push(HeldScan { tree, scan: scan.unwrap(), expected: expected.into() });
+    }
+
+    /// Goes on with the scans that are held, and drops those that have ended.
+    pub(crate) fn go_on_with_scans(&mut self) {
+        let mut held = std::mem::take(&mut self.held_scans);
+        held.retain_mut(|held| {
+            for _ in 0..=self.dice.below(4) {
+                let (got, expected) = (held.scan.next(), held.expected.pop_front());
+                let got: Vec<Version> = got.map(Result::unwrap).into_iter().collect();
+                let ended = expected.is_none();
+                self.compare_all(held.tree, got, expected.as_slice());
+                if ended {
+                    return false;
+                }
+            }
+            true
+        });
+        self.held_scans = held;
+    }
+
+    fn point(&self, view: &StoreView) -> ReadPoint {
+        let seq = CommitSeq(self.dice.below(view.stamp().seq.0 + 2));
+        if self.dice.chance(50) { ReadPoint::Latest } else { ReadPoint::AsOf(seq) }
+    }
+
+    fn period(&self, view: &StoreView) -> Period {
+        // Also periods that begin, or end, after the view's last commit.
+        let stamp = || CommitSeq(self.dice.below(view.stamp().seq.0 + 10));
+        match self.dice.below(3) {
+            0 => Period::All,
+            1 => Period::Overlaps { start: stamp(), end: stamp() },
+            _ => Period::ContainedIn { start: stamp(), end: stamp() },
+        }
     }
 
     /// The newest view, at a few stamps; and those held.
@@ -174,7 +247,7 @@ impl Harness {
         self.check_periods(&view, &all);
     }
 
-    fn check_view(&self, view: &StoreView, stamps: usize) {
+    fn check_view(&self, view: &Arc<StoreView>, stamps: usize) {
         let all = self.model.versions(view.stamp().seq);
         self.check_at(view, &all, ReadPoint::Latest);
         for _ in 0..stamps {
@@ -194,17 +267,10 @@ impl Harness {
         KeyRange { start: bound(self.key()), end: bound(self.key()) }
     }
 
-    fn check_at(&self, view: &StoreView, all: &BTreeMap<(TreeId, Bytes), Vec<Expected>>, at: ReadPoint) {
-        let visible = |versions: &Vec<Expected>| match at {
-            ReadPoint::Latest => versions.last().filter(|version| version.to.is_none()).cloned(),
-            ReadPoint::AsOf(seq) => versions
-                .iter()
-                .find(|version| version.from.seq <= seq && version.to.is_none_or(|to| seq < to.seq))
-                .cloned(),
-        };
+    fn check_at(&self, view: &Arc<StoreView>, all: &Versions, at: ReadPoint) {
         for ((tree, key), versions) in all {
             let got = view.get(*tree, key, at).unwrap();
-            let expected = visible(versions);
+            let expected = visible(versions, at);
             assert_eq!(got.is_some(), expected.is_some(), "get {tree} {key:?} at {at:?}: {got:?} for {expected:?}");
             if let (Some(got), Some(expected)) = (got, expected) {
                 self.compare(*tree, key, &got, &expected);
@@ -212,11 +278,7 @@ impl Harness {
         }
         for tree in [ROWS, BYTES, TreeId(7), TreeId(8)] {
             for range in [KeyRange::all(), self.range()] {
-                let mut expected: Vec<(Bytes, Expected)> = all
-                    .iter()
-                    .filter(|((of, key), _)| *of == tree && range.contains(key))
-                    .filter_map(|((_, key), versions)| Some((key.clone(), visible(versions)?)))
-                    .collect();
+                let mut expected = expected_at(all, tree, &range, at);
                 for reverse in [false, true] {
                     let got = view.scan(tree, &range, at, reverse).unwrap();
                     self.compare_all(tree, got.map(Result::unwrap).collect(), &expected);
@@ -226,22 +288,12 @@ impl Harness {
         }
     }
 
-    fn check_periods(&self, view: &StoreView, all: &BTreeMap<(TreeId, Bytes), Vec<Expected>>) {
-        let stamp = || CommitSeq(self.dice.below(view.stamp().seq.0 + 2));
-        let periods = [
-            Period::All,
-            Period::Overlaps { start: stamp(), end: stamp() },
-            Period::ContainedIn { start: stamp(), end: stamp() },
-        ];
+    fn check_periods(&self, view: &Arc<StoreView>, all: &Versions) {
         for tree in [ROWS, BYTES, TreeId(7)] {
-            for period in periods {
+            for _ in 0..3 {
+                let period = self.period(view);
                 let range = if self.dice.chance(50) { KeyRange::all() } else { self.range() };
-                let expected: Vec<(Bytes, Expected)> = all
-                    .iter()
-                    .filter(|((of, key), _)| *of == tree && range.contains(key))
-                    .flat_map(|((_, key), versions)| versions.iter().map(|version| (key.clone(), version.clone())))
-                    .filter(|(_, version)| admits(period, version))
-                    .collect();
+                let expected = expected_versions(all, tree, &range, period);
                 let got = view.versions(tree, &range, period).unwrap();
                 self.compare_all(tree, got.map(Result::unwrap).collect(), &expected);
             }
@@ -267,6 +319,31 @@ impl Harness {
             assert_eq!(got.payload, expected.payload);
         }
     }
+}
+
+fn visible(versions: &[Expected], at: ReadPoint) -> Option<Expected> {
+    let found = match at {
+        ReadPoint::Latest => versions.last().filter(|version| version.to.is_none()),
+        ReadPoint::AsOf(seq) => {
+            versions.iter().find(|version| version.from.seq <= seq && version.to.is_none_or(|to| seq < to.seq))
+        }
+    };
+    found.cloned()
+}
+
+fn expected_at(all: &Versions, tree: TreeId, range: &KeyRange, at: ReadPoint) -> Vec<(Bytes, Expected)> {
+    all.iter()
+        .filter(|((of, key), _)| *of == tree && range.contains(key))
+        .filter_map(|((_, key), versions)| Some((key.clone(), visible(versions, at)?)))
+        .collect()
+}
+
+fn expected_versions(all: &Versions, tree: TreeId, range: &KeyRange, period: Period) -> Vec<(Bytes, Expected)> {
+    all.iter()
+        .filter(|((of, key), _)| *of == tree && range.contains(key))
+        .flat_map(|((_, key), versions)| versions.iter().map(|version| (key.clone(), version.clone())))
+        .filter(|(_, version)| admits(period, version))
+        .collect()
 }
 
 /// What SQL:2011 says, independently of the store's code.

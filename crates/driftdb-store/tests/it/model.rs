@@ -15,6 +15,8 @@ fn run(seed: u64, steps: u64) {
             }
             70..80 => {
                 harness.store.flush().unwrap();
+                // Neither views nor scans that rest hold more than they may.
+                assert!(harness.store.held_bytes() <= harness.options.held_bytes_max);
             }
             80..86 => {
                 harness.store.compact().unwrap();
@@ -25,12 +27,16 @@ fn run(seed: u64, steps: u64) {
                 harness.reopen();
             }
             90..91 => harness.add_column(),
-            91..94 => harness.hold_view(),
-            94..96 => {
+            91..93 => harness.hold_view(),
+            93..95 => harness.hold_scan(),
+            95..96 => {
                 let keep = harness.held.len() / 2;
                 harness.held.drain(keep..);
             }
             _ => harness.check_some(),
+        }
+        if harness.dice.chance(15) {
+            harness.go_on_with_scans();
         }
     }
     harness.check_all();

@@ -118,6 +118,10 @@ impl Case {
         options.store.cache_bytes = 4 << 20;
         options.store.history_cache_bytes = 1 << 20;
         options.store.compaction_fan_in = 2;
+        if seed % 3 == 1 {
+            // Whoever reads an old state is moved to newer layers at each flush.
+            options.store.held_bytes_max = 0;
+        }
         options.store.memtable_bytes = if options.background { 8 << 10 } else { 1 << 20 };
         let real = (seed % 32 == 5).then(|| tempfile::tempdir().unwrap());
         let (env, path) = place(&sim, real.as_ref());

@@ -32,10 +32,10 @@ pub(super) const TABLES: &str = "
 ";
 
 /// More than the buffers of a connection hold.
-pub(super) const LONG_RESULT: &str = "SELECT * FROM papers";
+const LONG_RESULT: &str = "SELECT * FROM papers";
 
-/// Memory that runs out for a statement, conflicts, limits of time; and that an old snapshot has to go.
-const ALLOWED: &[&str] = &["53200", "40001", "40P01", "55P03", "57014", "53400"];
+/// Memory that runs out for a statement, conflicts, limits of time.
+const ALLOWED: &[&str] = &["53200", "40001", "40P01", "55P03", "57014"];
 
 /// Sorts and groups more than the memory for queries.
 const HEAVY: &[&str] = &[
@@ -214,11 +214,7 @@ impl Visitor {
         };
         if let Err((what, error)) = worked {
             let text = format!("client {}, {what}: {error}", self.number);
-            match (role, visit.state(error).await) {
-                // It was let go for its snapshot, and too busy to hear why before the server had waited for that.
-                (Role::Snapshot, None) => self.load.count("closed unheard"),
-                (_, state) => self.load.failed(state.as_deref(), &text),
-            }
+            self.load.failed(visit.state(error).await.as_deref(), &text);
         }
         true
     }
@@ -308,9 +304,8 @@ impl Visitor {
             if self.dice.below(2) == 0 {
                 let ended = raw.read_to_end().await;
                 match ended.error {
-                    Some(state) => self.load.failed(Some(&state), "a slow reader"),
-                    // It may have been let go, for what it held; then nothing can be said to it any more.
-                    None => self.load.count(if ended.open { "slow but whole" } else { "slow and let go" }),
+                    None if ended.open => self.load.count("slow but whole"),
+                    state => self.load.failed(state.as_deref(), "a slow reader"),
                 }
             }
         }

@@ -8,6 +8,8 @@ use tokio::net::{TcpSocket, TcpStream};
 
 pub(super) struct Raw {
     stream: TcpStream,
+    /// The last byte of each row that came.
+    last_bytes: Vec<u8>,
 }
 
 /// A message of the server.
@@ -31,7 +33,7 @@ impl Raw {
         // The system would take megabytes of results for a client that does not read.
         socket.set_recv_buffer_size(4096)?;
         let stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await?;
-        let mut raw = Raw { stream };
+        let mut raw = Raw { stream, last_bytes: Vec::new() };
         let body = b"\0\x03\0\0user\0driftdb\0database\0driftdb\0\0";
         raw.stream.write_all(&framed(None, body)).await?;
         let ended = raw.read_to_end().await;
@@ -66,11 +68,22 @@ impl Raw {
         Ok(())
     }
 
-    /// Reads a little of what is there.
+    /// Has the suspended portal give the rest of its rows.
+    pub(super) async fn resume(&mut self) -> io::Result<Ended> {
+        let messages = [framed(Some(b'E'), b"\0\0\0\0\0"), framed(Some(b'S'), b"")];
+        self.stream.write_all(&messages.concat()).await?;
+        Ok(self.read_to_end().await)
+    }
+
+    /// Reads a row of a result.
     pub(super) async fn sip(&mut self) {
-        let mut buffer = vec![0; 16 * 1024];
-        // An end or an error: the server has let it go.
-        let _ = self.stream.read(&mut buffer).await;
+        let reply = self.reply().await.unwrap();
+        assert!(matches!(reply.tag, b'T' | b'D'), "message {}", char::from(reply.tag));
+    }
+
+    /// The last byte of each row that came since the last call.
+    pub(super) fn take_last_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.last_bytes)
     }
 
     /// Reads until the server waits for the next statement, or has closed the connection.
@@ -91,6 +104,9 @@ impl Raw {
         let length = usize::try_from(self.stream.read_u32().await?).unwrap();
         let mut body = vec![0; length - 4];
         self.stream.read_exact(&mut body).await?;
+        if tag == b'D' {
+            self.last_bytes.extend(body.last());
+        }
         Ok(Reply { tag, body })
     }
 }
