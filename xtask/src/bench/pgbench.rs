@@ -26,6 +26,8 @@ pub(super) struct Sample {
     pub(super) latency: Option<Latency>,
     /// How long one scan took on average, where there was one.
     pub(super) scan_ms: Option<f64>,
+    /// How often a transaction was tried again, for each that committed, where that is done.
+    pub(super) retries: Option<f64>,
 }
 
 impl fmt::Display for Sample {
@@ -33,6 +35,9 @@ impl fmt::Display for Sample {
         write!(f, "{:.0}/s", self.rate)?;
         if let Some(Latency { p50_ms, p99_ms }) = self.latency {
             write!(f, ", p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms")?;
+        }
+        if let Some(retries) = self.retries {
+            write!(f, ", {:.2} % tried again", retries * 100.0)?;
         }
         match self.scan_ms {
             Some(scan_ms) => write!(f, ", {scan_ms:.0} ms a scan"),
@@ -70,6 +75,10 @@ pub(super) fn measure(
         std::fs::write(&path, script)?;
         pgbench.arg("-f").arg(path);
     }
+    if case.retries {
+        // Without a bound but the time.
+        pgbench.args(["--max-tries", "0"]);
+    }
     let log = directory.join("transactions");
     if case.beside_scan.is_some() {
         std::fs::create_dir(&log)?;
@@ -79,7 +88,8 @@ pub(super) fn measure(
     let rate = summary(&output, "tps = ").with_context(|| format!("{} on {}", case.workload.name, system.name()))?;
     let latency = case.beside_scan.map(|_| take_log(&log)).transpose()?;
     let scan_ms = scan.map(Scan::finish).transpose()?;
-    Ok(Sample { rate, latency, scan_ms })
+    let retries = case.retries.then(|| retries_per_transaction(&output)).transpose()?;
+    Ok(Sample { rate, latency, scan_ms, retries })
 }
 
 fn command(options: &Options, tools: &tools::Postgres, system: &dyn System, seconds: u32) -> Command {
@@ -96,6 +106,11 @@ fn summary(output: &str, label: &str) -> Result<f64> {
     }
     let number = output.lines().find_map(|line| line.strip_prefix(label)?.split(' ').next()?.parse().ok());
     number.with_context(|| format!("pgbench gave no \"{label}\":\n{output}"))
+}
+
+fn retries_per_transaction(output: &str) -> Result<f64> {
+    let transactions = summary(output, "number of transactions actually processed: ")?;
+    Ok(summary(output, "total number of retries: ")? / transactions)
 }
 
 /// A client that scans the large table again and again.
@@ -162,6 +177,13 @@ mod tests {
         assert_eq!(summary(OUTPUT, "tps = ").unwrap(), 2021.054824);
         assert_eq!(summary(OUTPUT, "latency average = ").unwrap(), 0.495);
         assert!(summary(OUTPUT, "latency stddev = ").unwrap_err().to_string().contains("latency stddev"));
+    }
+
+    #[test]
+    fn retries_are_counted_for_each_transaction() {
+        let retried = format!("number of transactions retried: 2 (28.571%)\ntotal number of retries: 14\n{OUTPUT}");
+        assert_eq!(retries_per_transaction(&retried).unwrap(), 2.0);
+        assert!(retries_per_transaction(OUTPUT).unwrap_err().to_string().contains("total number of retries"));
     }
 
     #[test]

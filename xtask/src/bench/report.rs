@@ -37,6 +37,8 @@ pub(super) enum Columns {
     SpeedUps,
     /// What a scan does to the latency of commits.
     Latencies,
+    /// Rates side by side, and how many transactions were tried again.
+    Retries,
 }
 
 /// What a suite gave.
@@ -53,26 +55,35 @@ impl Report {
     pub(super) fn markdown(&self) -> String {
         let mut text = format!("{}\n{}; {}.\n\n", machine(), self.settings, date());
         match self.columns {
-            Columns::Rates | Columns::SpeedUps => self.rates(&mut text),
+            Columns::Rates | Columns::SpeedUps | Columns::Retries => self.rates(&mut text),
             Columns::Latencies => self.latencies(&mut text),
         }
         text
     }
 
     fn rates(&self, text: &mut String) {
-        let speed_ups = self.columns == Columns::SpeedUps;
         let [postgres, driftdb] = &self.versions;
         let _ = write!(text, "| workload | clients | {postgres} | {driftdb} | DriftDB ÷ PostgreSQL |");
-        text.push_str(if speed_ups { " PostgreSQL's speed-up | DriftDB's speed-up |\n" } else { "\n" });
-        text.push_str(if speed_ups { "|---|---:|---:|---:|---:|---:|---:|\n" } else { "|---|---:|---:|---:|---:|\n" });
+        text.push_str(match self.columns {
+            Columns::SpeedUps => " PostgreSQL's speed-up | DriftDB's speed-up |\n|---|---:|---:|---:|---:|---:|---:|\n",
+            Columns::Retries => {
+                " PostgreSQL tries again | DriftDB tries again |\n|---|---:|---:|---:|---:|---:|---:|\n"
+            }
+            _ => "\n|---|---:|---:|---:|---:|\n",
+        });
         for measured in &self.measured {
             let Case { workload, clients, .. } = measured.case;
             let [postgres, driftdb] = measured.rates();
             let ratio = driftdb / postgres;
             let _ = write!(text, "| {} | {clients} | {postgres:.0} | {driftdb:.0} | {ratio:.2} |", workload.name);
-            if speed_ups {
+            if self.columns == Columns::SpeedUps {
                 let [postgres_few, driftdb_few] = self.rates_of_fewest_clients(workload.name);
                 let _ = write!(text, " {:.2} | {:.2} |", postgres / postgres_few, driftdb / driftdb_few);
+            }
+            if self.columns == Columns::Retries {
+                for samples in &measured.samples {
+                    let _ = write!(text, " {:.2} % |", median_of(samples, |sample| sample.retries) * 100.0);
+                }
             }
             text.push('\n');
         }
@@ -168,11 +179,12 @@ mod tests {
     const DRIFTDB: usize = 1;
 
     fn measured(clients: u32, beside_scan: Option<bool>) -> Measured {
-        Measured::new(Case { workload: workloads::HOT_ROW[0], clients, rate: None, beside_scan })
+        let workload = workloads::HOT_ROW[0];
+        Measured::new(Case { workload, clients, rate: None, beside_scan, retries: false })
     }
 
     fn rate(rate: f64) -> Sample {
-        Sample { rate, latency: None, scan_ms: None }
+        Sample { rate, latency: None, scan_ms: None, retries: None }
     }
 
     fn table(measured: Vec<Measured>, columns: Columns) -> Vec<String> {
@@ -218,9 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn retries_are_of_a_hundred_transactions() {
+        let mut four = measured(4, None);
+        four.samples =
+            [(100.0, 0.5), (200.0, 0.125)].map(|(of, retries)| vec![Sample { retries: Some(retries), ..rate(of) }]);
+        assert_eq!(
+            table(vec![four], Columns::Retries)[2..],
+            ["| update of one row | 4 | 100 | 200 | 2.00 | 50.00 % | 12.50 % |"]
+        );
+    }
+
+    #[test]
     fn latencies_with_the_scan_are_beside_those_without() {
-        let sample =
-            |rate, p50_ms, p99_ms, scan_ms| Sample { rate, latency: Some(Latency { p50_ms, p99_ms }), scan_ms };
+        let sample = |rate, p50_ms, p99_ms, scan_ms| {
+            let latency = Some(Latency { p50_ms, p99_ms });
+            Sample { rate, latency, scan_ms, retries: None }
+        };
         let (mut alone, mut beside) = (measured(4, Some(false)), measured(4, Some(true)));
         alone.samples = [vec![sample(400.0, 1.0, 3.0, None)], vec![sample(1000.0, 0.5, 2.0, None)]];
         beside.samples = [vec![sample(200.0, 1.5, 3.0, Some(900.0))], vec![sample(990.0, 0.4, 5.0, Some(1200.0))]];

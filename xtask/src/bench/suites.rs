@@ -21,6 +21,8 @@ pub(super) enum Suite {
     Scan,
     /// Updates of one row by many clients.
     HotRow,
+    /// Transactions at SERIALIZABLE, and how many of them have to be tried again.
+    Serializable,
 }
 
 /// One thing that is measured, on each system in each round.
@@ -32,6 +34,8 @@ pub(super) struct Case {
     pub(super) rate: Option<u32>,
     /// Whether another client scans the large table all the time; nothing where latencies are not asked for.
     pub(super) beside_scan: Option<bool>,
+    /// Whether a transaction that fails for others' sake is tried again, until it commits; otherwise none may fail.
+    pub(super) retries: bool,
 }
 
 impl fmt::Display for Case {
@@ -52,6 +56,7 @@ impl Suite {
             Suite::Scaling => "scaling",
             Suite::Scan => "scan",
             Suite::HotRow => "hot-row",
+            Suite::Serializable => "serializable",
         }
     }
 
@@ -59,6 +64,7 @@ impl Suite {
     pub(super) fn cases(self, options: &Options) -> Vec<Case> {
         let clients: &[u32] = match self {
             Suite::Rates | Suite::HotRow => &[1, 16],
+            Suite::Serializable => &[4, 16],
             Suite::Scaling => &[1, 2, 4, 8, 16, 32, 64],
             Suite::Scan => &[1, 4],
         };
@@ -68,7 +74,8 @@ impl Suite {
         let mut cases = Vec::new();
         for workload in self.workloads().iter().copied().filter(wanted) {
             for &clients in clients {
-                let case = Case { workload, clients, rate: None, beside_scan: None };
+                let retries = self == Suite::Serializable;
+                let case = Case { workload, clients, rate: None, beside_scan: None, retries };
                 if self == Suite::Scan {
                     for rate in [Some(clients * options.commit_rate), None] {
                         cases.extend([false, true].map(|scan| Case { rate, beside_scan: Some(scan), ..case }));
@@ -87,6 +94,7 @@ impl Suite {
             Suite::Scaling => &workloads::SCALING,
             Suite::Scan => &workloads::SCAN,
             Suite::HotRow => &workloads::HOT_ROW,
+            Suite::Serializable => &workloads::SERIALIZABLE,
         }
     }
 
@@ -98,6 +106,7 @@ impl Suite {
             Suite::Scaling | Suite::HotRow => {
                 workloads::load_rows(system, "own_rows", workloads::own_rows(clients_max))
             }
+            Suite::Serializable => workloads::load_rows(system, "ranges", workloads::RANGES_ROWS),
             Suite::Scan => {
                 let rows = options.scan_rows.max(workloads::own_rows(clients_max));
                 workloads::load_rows(system, "scanned", rows)
@@ -111,6 +120,7 @@ impl Suite {
             Suite::Rates => Columns::Rates,
             Suite::Scaling | Suite::HotRow => Columns::SpeedUps,
             Suite::Scan => Columns::Latencies,
+            Suite::Serializable => Columns::Retries,
         }
     }
 
@@ -119,6 +129,7 @@ impl Suite {
         let size = match self {
             Suite::Rates => format!("scale {}, ", options.scale),
             Suite::Scan => format!("a table of {} rows, ", options.scan_rows),
+            Suite::Serializable => format!("a table of {} rows, ", workloads::RANGES_ROWS),
             Suite::Scaling | Suite::HotRow => String::new(),
         };
         let what = if self == Suite::Scan { "medians" } else { "median transactions per second" };

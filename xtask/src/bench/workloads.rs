@@ -62,6 +62,17 @@ pub(super) const SCAN_LOOP: &str = include_str!("../../../bench/scan.sql");
 pub(super) const HOT_ROW: [Workload; 1] =
     [Workload::new("update of one row", include_str!("../../../bench/hot-row-update.sql"))];
 
+/// Transactions that read ranges of rows others write to, at SERIALIZABLE.
+pub(super) const SERIALIZABLE: [Workload; 4] = [
+    Workload::new("read 10 rows, update one of them", include_str!("../../../bench/serializable-same.sql")),
+    Workload::new("read 10 rows, update another", include_str!("../../../bench/serializable-update.sql")),
+    Workload::new("read 100 rows, update another", include_str!("../../../bench/serializable-wide.sql")),
+    Workload::new("read 10 rows, delete and insert another", include_str!("../../../bench/serializable-insert.sql")),
+];
+
+/// How many rows those scripts choose from; they say the same.
+pub(super) const RANGES_ROWS: u32 = 10_000;
+
 /// One row by its key as of an instant, which stands for INSTANT.
 const AS_OF_POSTGRESQL: &str = include_str!("../../../bench/point-select-as-of.postgresql.sql");
 const AS_OF_DRIFTDB: &str = include_str!("../../../bench/point-select-as-of.driftdb.sql");

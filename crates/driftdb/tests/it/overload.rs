@@ -22,10 +22,10 @@ use crate::server::{Dice, PASSWORD, Server, driftdb, setting};
 const LIMIT_MIB: u64 = 128;
 const PLACES: usize = 64;
 const CLIENTS: usize = 500;
-/// What the server may take in all: the limit, and 4 MiB a session for what nobody counts. That is mostly the batches of rows
+/// What the server may take in all: the limit, and 2 MiB a session for what nobody counts. That is mostly the batches of rows
 /// on their way through its statement, as stored, decoded and computed; and the stacks of threads, which are deep in a debug
 /// build, also of those that only come to be refused.
-const BOUND_MIB: u64 = LIMIT_MIB + 4 * PLACES as u64;
+const BOUND_MIB: u64 = LIMIT_MIB + 2 * PLACES as u64;
 /// A server that has little, and believes everyone: it is not the proofs of passwords that are to be tested.
 fn small_server(data: &Path) -> Server {
     let mut command = driftdb();

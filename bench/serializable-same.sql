@@ -1,0 +1,6 @@
+\set first random(1, 9900)
+\set last :first + 9
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT sum(value) FROM ranges WHERE id BETWEEN :first AND :last;
+UPDATE ranges SET value = value + 1 WHERE id = :last;
+END;
