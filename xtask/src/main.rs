@@ -7,6 +7,7 @@
 
 mod bench;
 mod run;
+mod sim;
 mod suite;
 mod tidy;
 mod tools;
@@ -51,6 +52,8 @@ enum Command {
     Overload(suite::LongOptions),
     /// The long isolation tests: 16 sessions at every level through kills, their histories checked, and money moved.
     Histories(suite::LongOptions),
+    /// The simulator: the storage on a machine that breaks on purpose, from seeds, against a plain list of commits.
+    Sim(sim::SimOptions),
 }
 
 fn main() -> ExitCode {
@@ -85,5 +88,6 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Shuttle(options) => suite::long(suite::Long::Shuttle, &options),
         Command::Overload(options) => suite::long(suite::Long::Overload, &options),
         Command::Histories(options) => suite::long(suite::Long::Histories, &options),
+        Command::Sim(options) => sim::sim(&options),
     }
 }

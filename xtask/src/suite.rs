@@ -93,7 +93,7 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
         Long::Pgbench => (&["-p", "driftdb", "--test", "it"], "pgbench"),
         Long::Crash => (&["-p", "driftdb", "--test", "it"], "crash"),
         Long::Histories => (&["-p", "driftdb", "--test", "it"], "histories"),
-        Long::Model => (&["-p", "driftdb-store", "-p", "driftdb-engine", "-p", "driftdb", "--test", "it"], "model"),
+        Long::Model => (&["-p", "driftdb-store", "-p", "driftdb", "--test", "it"], "model"),
         Long::Overload => (&["-p", "driftdb", "--test", "it"], "overload"),
         Long::Shuttle => (&SHUTTLE, "shuttle"),
     };

@@ -22,7 +22,7 @@ pub use clock::{Clock, RealClock, SimClock};
 pub use disk::{Disk, DiskFile, DiskLock, OpenOptions};
 pub use rand::{OsRand, Rand, SimRand};
 pub use real_disk::RealDisk;
-pub use sim_disk::{DiskOp, DiskOpKind, FailMode, Loss, SimDisk};
+pub use sim_disk::{DiskOp, DiskOpKind, FailMode, Loss, Pause, SimDisk};
 pub use spawner::{DEFAULT_STACK_BYTES, RunningTask, Spawner, TaskHandle, TaskPanicked, ThreadSpawner};
 
 /// The machine, as everything above this crate sees it. A cheap clone.

@@ -152,6 +152,23 @@ impl Check {
         if let Err(error) = self.check_versions(dir, &database, &committed) {
             self.report(error.into());
         }
+        if !self.findings.contains_key(&path) {
+            self.check_unused_pages(&path);
+        }
+    }
+
+    /// Everything the base refers to was read, and is right: what else is not as it was written is in space that is free.
+    fn check_unused_pages(&mut self, path: &Path) {
+        let spoiled = self.disk.open(path, OpenOptions::READ).and_then(|file| PageFile::of(file).spoiled());
+        match spoiled {
+            Ok(spoiled) => {
+                for offset in spoiled {
+                    let what = format!("the bytes at offset {offset} are not what was written; nothing refers to them");
+                    self.report(Finding { path: path.to_owned(), what, harmless: true });
+                }
+            }
+            Err(error) => self.found(path, error.to_string()),
+        }
     }
 
     fn check_versions(&mut self, dir: &Path, database: &Database, committed: &Committed) -> Result<(), StoreError> {

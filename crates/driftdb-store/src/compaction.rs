@@ -57,7 +57,7 @@ impl CompactTo<'_> {
     pub(crate) fn run(&self, tree: TreeId, segments: &[Arc<Segment>]) -> Result<SegmentMeta> {
         for segment in segments {
             self.go_on()?;
-            segment.verify(self.disk)?;
+            self.cache.verify(segment)?;
         }
         let level = segments.iter().map(|segment| segment.meta.level).max().unwrap_or(0) + 1;
         let schema = self.schemas.tree_schema(tree);

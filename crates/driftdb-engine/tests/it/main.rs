@@ -14,7 +14,7 @@ mod concurrency;
 mod constraints;
 mod durability;
 mod history;
-mod model;
+mod one_history;
 mod schema;
 mod serializable;
 mod support;

@@ -11,7 +11,7 @@ use crate::rand::Rand;
 
 const PAGE: usize = 4096;
 /// What a disk writes whole or not at all.
-const SECTOR: usize = 512;
+pub(super) const SECTOR: usize = 512;
 const ZERO_SECTOR: [u8; SECTOR] = [0; SECTOR];
 
 /// How much of what was not synced a power cut leaves.

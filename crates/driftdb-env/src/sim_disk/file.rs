@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::disk::DiskFile;
 use crate::rand::Rand;
 
+use super::bytes::{SECTOR, SimBytes};
 use super::{Content, DiskOpKind, Outcome, SimDisk, State};
 
 #[derive(Debug)]
@@ -45,13 +46,27 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.change(DiskOpKind::Read, |_, _| {
-            if self.content.lock().read(offset, buf) {
-                Ok(())
-            } else {
+        self.change(DiskOpKind::Read, |state, outcome| {
+            let content = self.content.lock();
+            let (from, buf) = match outcome {
+                Outcome::Misdirected => (elsewhere(&content, offset, buf.len() as u64, &state.rand), buf),
+                Outcome::Failed => {
+                    let count = state.rand.below(buf.len() as u64 + 1) as usize;
+                    (offset, buf.get_mut(..count).unwrap_or_default())
+                }
+                Outcome::Done | Outcome::Interrupted | Outcome::Flipped => (offset, buf),
+            };
+            if !content.read(from, buf) {
                 let message = format!("{} ends before byte {offset} + {}", self.path.display(), buf.len());
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
             }
+            if outcome == Outcome::Flipped {
+                let at = state.rand.below(buf.len() as u64) as usize;
+                if let Some(byte) = buf.get_mut(at) {
+                    *byte ^= 1_u8.wrapping_shl(state.rand.below(8) as u32);
+                }
+            }
+            Ok(())
         })
     }
 
@@ -65,7 +80,7 @@ impl DiskFile for SimFile {
                     let count = state.rand.below(bytes.len() as u64 + 1) as usize;
                     bytes.get(..count).unwrap_or(bytes)
                 }
-                Outcome::Done | Outcome::Interrupted => bytes,
+                _ => bytes,
             };
             self.content.lock().write(offset, bytes);
             Ok(())
@@ -83,9 +98,9 @@ impl DiskFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         self.change(DiskOpKind::Sync, |state, outcome| {
             match outcome {
-                Outcome::Done => self.content.lock().sync(),
                 Outcome::Failed => self.content.lock().fail_sync(&state.rand),
                 Outcome::Interrupted => {}
+                _ => self.content.lock().sync(),
             }
             Ok(())
         })
@@ -94,4 +109,11 @@ impl DiskFile for SimFile {
     fn sync_all(&self) -> io::Result<()> {
         self.sync_data()
     }
+}
+
+/// Another place in the file from which as many bytes can be read, sectors away; the same one where there is none.
+fn elsewhere(content: &SimBytes, offset: u64, count: u64, rand: &dyn Rand) -> u64 {
+    let places = content.len().saturating_sub(count) / SECTOR as u64 + 1;
+    let place = rand.below(places) * SECTOR as u64 + offset % SECTOR as u64;
+    if place + count <= content.len() { place } else { offset }
 }

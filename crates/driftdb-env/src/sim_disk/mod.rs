@@ -12,10 +12,16 @@
 //! [`SimDisk::fail_after`] arms one fault that strikes the n-th change from now. A failed write may leave a part of
 //! its bytes, a failed sync some of its sectors (and strands the others for good). A [`FailMode::Crash`] cuts the
 //! power in the middle of the operation: it and every later one fail until [`SimDisk::crash`] is called, which is
-//! the restart. Handles and locks of before a crash are dead after it.
+//! the restart. Handles and locks of before a crash are dead after it. A read may also succeed with bytes that are not
+//! those asked for ([`FailMode::Misdirected`], [`FailMode::Flipped`]).
+//!
+//! # Interleaving
+//! [`SimDisk::pause_after`] stops a thread before one of its changes and lets another go on meanwhile, at the same place
+//! each time: threads take turns where a test says so, and a seed repeats itself.
 
 mod bytes;
 mod file;
+mod pause;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +38,8 @@ use crate::rand::{Rand, SimRand};
 
 use bytes::{SimBytes, Survival};
 use file::SimFile;
+pub use pause::Pause;
+use pause::PausePoint;
 
 /// How many of the last operations [`SimDisk::operations`] remembers.
 const OPERATIONS_KEPT: usize = 10_000;
@@ -54,6 +62,10 @@ pub enum FailMode {
     Full,
     /// The power is cut in its midst: it and all later ones fail until [`SimDisk::crash`].
     Crash,
+    /// For reads: it succeeds, with what is elsewhere in the file.
+    Misdirected,
+    /// For reads: it succeeds, with one bit of it wrong.
+    Flipped,
 }
 
 /// The kinds of operation that are counted and can fail.
@@ -122,6 +134,7 @@ struct State {
     capacity_bytes: Option<u64>,
     loss: Loss,
     fault: Option<Fault>,
+    pause: Option<PausePoint>,
     changes: u64,
     operations: VecDeque<DiskOp>,
     rand: SimRand,
@@ -164,6 +177,7 @@ impl SimDisk {
             capacity_bytes: None,
             loss: Loss::Random,
             fault: None,
+            pause: None,
             changes: 0,
             operations: VecDeque::new(),
             rand: SimRand::new(seed),
@@ -201,6 +215,11 @@ impl SimDisk {
         self.state.lock().down
     }
 
+    /// Cuts the power, as [`FailMode::Crash`] does: everything fails until [`SimDisk::crash`].
+    pub fn cut_power(&self) {
+        self.state.lock().down = true;
+    }
+
     /// Cuts the power and starts the machine again: unsynced changes meet their fate, handles and locks die, faults
     /// are disarmed.
     pub fn crash(&self) {
@@ -232,6 +251,11 @@ impl SimDisk {
     /// is still there (and still not durable).
     pub fn kill(&self) {
         self.state.lock().restart();
+    }
+
+    /// The sum of the files' lengths: what counts against [`SimDisk::set_capacity_bytes`].
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
     }
 
     /// How many changes there were: all operations but reads.
@@ -288,6 +312,7 @@ impl SimDisk {
         epoch: Option<u64>,
         act: impl FnOnce(&mut State, Outcome) -> io::Result<T>,
     ) -> io::Result<T> {
+        self.pause_here(kind);
         let mut state = self.state.lock();
         state.check_alive(epoch)?;
         if kind != DiskOpKind::Read {
@@ -300,9 +325,17 @@ impl SimDisk {
         let Some(mode) = state.strike(kind) else {
             return act(&mut state, Outcome::Done);
         };
-        let outcome = if mode == FailMode::Crash { Outcome::Interrupted } else { Outcome::Failed };
-        let _ = act(&mut state, outcome);
+        // What comes next is making it good, for which others may have to wait.
+        state.pause = None;
+        let outcome = match mode {
+            FailMode::Crash => Outcome::Interrupted,
+            FailMode::Error | FailMode::Full => Outcome::Failed,
+            FailMode::Misdirected => Outcome::Misdirected,
+            FailMode::Flipped => Outcome::Flipped,
+        };
+        let result = act(&mut state, outcome);
         match mode {
+            FailMode::Misdirected | FailMode::Flipped => result,
             FailMode::Error => Err(io::Error::other(format!("simulated fault in {kind:?} of {}", path.display()))),
             FailMode::Full => Err(full()),
             FailMode::Crash => {
@@ -322,6 +355,10 @@ enum Outcome {
     Failed,
     /// The power goes in its midst.
     Interrupted,
+    /// A read gives what is elsewhere; all else goes well.
+    Misdirected,
+    /// A read gives a wrong bit; all else goes well.
+    Flipped,
 }
 
 fn full() -> io::Error {
@@ -378,8 +415,11 @@ impl State {
         let Some(capacity_bytes) = self.capacity_bytes.filter(|_| more > 0) else {
             return Ok(());
         };
-        let used: u64 = self.names.values().map(|content| content.lock().len()).sum();
-        if used.saturating_add(more) > capacity_bytes { Err(full()) } else { Ok(()) }
+        if self.used_bytes().saturating_add(more) > capacity_bytes { Err(full()) } else { Ok(()) }
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.names.values().map(|content| content.lock().len()).sum()
     }
 
     fn rename_all(&mut self, sets: Vec<(PathBuf, Option<Content>)>) {

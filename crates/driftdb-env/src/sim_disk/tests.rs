@@ -228,3 +228,53 @@ fn a_cut_file_is_cut_or_not() {
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), [700, 2048]);
 }
+
+#[test]
+fn a_read_can_give_what_was_not_asked_for() {
+    for seed in 0..20 {
+        let disk = disk(seed);
+        let file = disk.open(&path("f"), OpenOptions::CREATE).unwrap();
+        file.write_at(0, &(0..20_u8).flat_map(|sector| [sector; 512]).collect::<Vec<_>>()).unwrap();
+        let read = || {
+            let mut buf = [0xEE; 512];
+            file.read_at(1024, &mut buf).map(|()| buf).map_err(|error| (error.kind(), buf))
+        };
+        disk.fail_on(DiskOpKind::Read, 1, FailMode::Flipped);
+        let flipped = read().unwrap();
+        let wrong: Vec<_> = flipped.iter().filter(|byte| **byte != 2).collect();
+        assert_eq!(wrong.len(), 1);
+        assert_eq!((wrong[0] ^ 2).count_ones(), 1);
+        disk.fail_on(DiskOpKind::Read, 1, FailMode::Misdirected);
+        let elsewhere = read().unwrap();
+        assert!(elsewhere[0] < 20 && elsewhere.iter().all(|byte| *byte == elsewhere[0]));
+        disk.fail_on(DiskOpKind::Read, 1, FailMode::Error);
+        let (_, short) = read().unwrap_err();
+        let given = short.iter().take_while(|byte| **byte == 2).count();
+        assert!(short[given..].iter().all(|byte| *byte == 0xEE), "the rest is as it was");
+        assert_eq!(read().unwrap(), [2; 512]);
+    }
+}
+
+#[test]
+fn a_thread_stops_before_a_change_and_goes_on_when_told() {
+    let disk = disk(1);
+    let pause = Pause::default();
+    let thread = {
+        let (disk, pause) = (disk.clone(), pause.clone());
+        std::thread::spawn(move || {
+            disk.pause_after(2, &pause);
+            let file = disk.open(&path("theirs"), OpenOptions::CREATE).unwrap();
+            file.write_at(0, b"theirs").unwrap();
+        })
+    };
+    assert!(pause.wait());
+    assert_eq!(content(&disk, "theirs"), Some(Vec::new()));
+    let file = disk.open(&path("mine"), OpenOptions::CREATE).unwrap();
+    file.write_at(0, b"mine").unwrap();
+    pause.pass();
+    thread.join().unwrap();
+    assert_eq!(content(&disk, "theirs"), Some(b"theirs".to_vec()));
+    let never = Pause::default();
+    never.pass();
+    assert!(!never.wait());
+}

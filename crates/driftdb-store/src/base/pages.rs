@@ -22,6 +22,8 @@ const HEADER_BYTES: usize = 16;
 /// Where the first page begins.
 const PAGES_AT: usize = 4096;
 const PAGE: usize = 4096;
+/// What redb has in its first page: the rest is zero.
+const REDB_HEADER_BYTES: usize = 320;
 /// A page and its checksum.
 const SLOT: usize = PAGE + size_of::<u32>();
 
@@ -42,6 +44,11 @@ impl PageFile {
             return Ok(PageFile { file });
         }
         PageFile::open(file, path)
+    }
+
+    /// The pages of a file whose header was looked at before.
+    pub(crate) fn of(file: Arc<dyn DiskFile>) -> PageFile {
+        PageFile { file }
     }
 
     /// The pages of a file that has a header.
@@ -68,6 +75,32 @@ impl PageFile {
             }
             _ => Err(other(version)),
         }
+    }
+
+    /// Where the file holds bytes that were never written there: pages with wrong checksums, whether anything refers to
+    /// them or not, and what must be zero and is not.
+    pub(crate) fn spoiled(&self) -> io::Result<Vec<u64>> {
+        let mut first = [0; PAGES_AT + SLOT];
+        self.file.read_at(0, &mut first)?;
+        let unused = [HEADER_BYTES..PAGES_AT, PAGES_AT + REDB_HEADER_BYTES..PAGES_AT + SLOT];
+        let mut spoiled: Vec<u64> = unused
+            .into_iter()
+            .filter_map(|range| {
+                let stray = first.get(range.clone())?.iter().position(|byte| *byte != 0)?;
+                Some((range.start + stray) as u64)
+            })
+            .collect();
+        let mut slot = [0; SLOT];
+        for number in 1..self.len()? / PAGE as u64 {
+            self.file.read_at(slot_at(number), &mut slot)?;
+            let (page, sum) = slot.split_at(PAGE);
+            // Space that was set aside, and not written yet.
+            let is_blank = slot.iter().all(|byte| *byte == 0);
+            if !is_blank && sum != checksum(number, page) {
+                spoiled.push(slot_at(number));
+            }
+        }
+        Ok(spoiled)
     }
 
     /// The number of the page that begins at an offset of redb's.

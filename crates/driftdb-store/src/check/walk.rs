@@ -37,7 +37,7 @@ impl<'c> SegmentWalk<'c> {
             check.found(path, format!("its number {} is still to be given", meta.number));
         }
         match segment.verify(&check.disk) {
-            Ok(()) => {}
+            Ok(_) => {}
             // What can still be read of it says more.
             Err(error @ StoreError::Damaged { .. }) => check.report(error.into()),
             Err(error) => {
@@ -45,7 +45,7 @@ impl<'c> SegmentWalk<'c> {
                 return None;
             }
         }
-        let open = match check.survive(path, |check| OpenSegment::open(&check.disk, path))? {
+        let open = match check.survive(path, |check| OpenSegment::open(&check.disk, path, None))? {
             Ok(open) => open,
             Err(error) => {
                 check.report(error.into());

@@ -9,6 +9,7 @@ use driftdb_env::{Disk, OpenOptions};
 use driftdb_types::{CommitSeq, KeyRange, TreeId};
 use serde::{Deserialize, Serialize};
 
+use super::blocks::{BlockSums, checksums};
 use crate::{Period, Result, StoreError};
 
 /// Within what the versions of a segment, or of a page of one, lie. All bounds are inclusive.
@@ -119,10 +120,10 @@ impl Segment {
         Segment { meta, path }
     }
 
-    /// Compares the whole file with the manifest's length and checksum. Parquet notices only some of what may happen to a
-    /// file: without this, a flipped bit would be read, and written again with a checksum that says it is right.
-    pub(crate) fn verify(&self, disk: &Arc<dyn Disk>) -> Result<()> {
-        const PART_BYTES: u64 = 1 << 20;
+    /// Compares the whole file with the manifest's length and checksum, and gives the checksums of its blocks. Parquet
+    /// notices only some of what may happen to a file: without this, a flipped bit would be read, and written again with a
+    /// checksum that says it is right.
+    pub(crate) fn verify(&self, disk: &Arc<dyn Disk>) -> Result<BlockSums> {
         let io = |error| StoreError::io("reading", &self.path, error);
         let file = disk.open(&self.path, OpenOptions::READ).map_err(io)?;
         let len = file.len().map_err(io)?;
@@ -130,15 +131,9 @@ impl Segment {
             let what = format!("it has {len} bytes, and the manifest says {}", self.meta.bytes);
             return Err(StoreError::damaged(&self.path, what));
         }
-        let mut crc = 0;
-        let mut buffer = Vec::new();
-        for offset in (0..len).step_by(PART_BYTES as usize) {
-            buffer.resize((len - offset).min(PART_BYTES) as usize, 0);
-            file.read_at(offset, &mut buffer).map_err(io)?;
-            crc = crc32c::crc32c_append(crc, &buffer);
-        }
+        let (crc, sums) = checksums(file.as_ref(), len).map_err(io)?;
         if crc == self.meta.crc {
-            Ok(())
+            Ok(sums)
         } else {
             Err(StoreError::damaged(&self.path, "its checksum is not the manifest's"))
         }

@@ -1,5 +1,6 @@
 //! History: immutable Parquet segments of closed versions, one tree a file.
 
+mod blocks;
 mod cache;
 mod columns;
 mod cursor;

@@ -236,7 +236,7 @@ mod tests {
             writer.push(Version { key, from: stamp(1), to: Some(stamp(2)), deleted: false, payload }).unwrap();
         }
         writer.finish().unwrap();
-        let open = OpenSegment::open(&disk, &dir.join("100-1.parquet")).unwrap();
+        let open = OpenSegment::open(&disk, &dir.join("100-1.parquet"), None).unwrap();
         let windows = windows(open.pages(&KeyRange::all(), Period::All), 4_096);
         assert!(windows.len() >= 10, "{windows:?}");
         let mut rows = 0;

@@ -2,13 +2,11 @@
 //! point read touches only the pages it needs.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
-use bytes::Bytes;
-use driftdb_env::{Disk, DiskFile, OpenOptions};
+use driftdb_env::Disk;
 use driftdb_types::{CommitSeq, KeyRange, TableSchema};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
@@ -16,66 +14,18 @@ use parquet::arrow::arrow_reader::{
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::reader::{ChunkReader, Length};
 
+use super::blocks::{BlockSums, Blocks};
 use super::columns::{KEY, Layout, Rows, SCHEMA_KEY};
 use super::pages::{Page, Window, read_pages, windows};
-use super::writer::{PAGE_ROWS, parquet_error};
+use super::writer::PAGE_ROWS;
 use crate::{Period, Result, StoreError, TreeSchema, Version};
-
-/// A file as Parquet reads it.
-#[derive(Clone, Debug)]
-struct Chunks {
-    file: Arc<dyn DiskFile>,
-    len: u64,
-}
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.len
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = ChunkRead;
-
-    fn get_read(&self, start: u64) -> Result<ChunkRead, ParquetError> {
-        Ok(ChunkRead { chunks: self.clone(), offset: start })
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        // Lengths come from the file: a damaged one must not make us ask for all the memory there is.
-        if start.checked_add(length as u64).is_none_or(|end| end > self.len) {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} of a file of {}", self.len)));
-        }
-        let mut bytes = vec![0; length];
-        self.file.read_at(start, &mut bytes).map_err(|error| ParquetError::External(Box::new(error)))?;
-        Ok(bytes.into())
-    }
-}
-
-/// A sequential read of a [`Chunks`].
-struct ChunkRead {
-    chunks: Chunks,
-    offset: u64,
-}
-
-impl Read for ChunkRead {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.chunks.len.saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        let count = out.len().min(left);
-        let Some(out) = out.get_mut(..count) else { return Ok(0) };
-        self.chunks.file.read_at(self.offset, out)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
 
 /// A segment whose footer has been read.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     path: std::path::PathBuf,
-    chunks: Chunks,
+    blocks: Blocks,
     metadata: ArrowReaderMetadata,
     layout: Layout,
     pages: Vec<Page>,
@@ -86,14 +36,12 @@ pub(crate) struct OpenSegment {
 }
 
 impl OpenSegment {
-    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<OpenSegment> {
-        let io = |error| StoreError::io("opening", path, error);
-        let file = disk.open(path, OpenOptions::READ).map_err(io)?;
-        let len = file.len().map_err(io)?;
-        let chunks = Chunks { file, len };
+    /// Opens a file, which with `sums` was verified before.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path, sums: Option<BlockSums>) -> Result<OpenSegment> {
+        let blocks = Blocks::open(disk, path, sums)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-        let metadata =
-            ArrowReaderMetadata::load(&chunks, options).map_err(|error| parquet_error("opening", path, error))?;
+        let metadata = ArrowReaderMetadata::load(&blocks.reader(), options)
+            .map_err(|error| blocks.error("opening", path, error))?;
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         let schema = entries.into_iter().flatten().find(|entry| entry.key == SCHEMA_KEY);
         let schema = match schema.and_then(|entry| entry.value.as_deref()) {
@@ -122,7 +70,7 @@ impl OpenSegment {
         let bytes = metadata.metadata().memory_size() + page_bytes + usize::try_from(bloom_bytes).unwrap_or(0) + 4096;
         Ok(OpenSegment {
             path: path.to_owned(),
-            chunks,
+            blocks,
             layout,
             blooms: metadata.metadata().row_groups().iter().map(|_| OnceLock::new()).collect(),
             bytes,
@@ -142,8 +90,9 @@ impl OpenSegment {
         if let Some(bloom) = slot.get() {
             return Ok(bloom.as_ref().is_none_or(|bloom| bloom.check(key)));
         }
-        let read = self.builder().get_row_group_column_bloom_filter(row_group, KEY);
-        let bloom = read.map_err(|error| parquet_error("reading", &self.path, error))?;
+        let blocks = self.blocks.clone();
+        let read = self.builder(&blocks).get_row_group_column_bloom_filter(row_group, KEY);
+        let bloom = read.map_err(|error| blocks.error("reading", &self.path, error))?;
         Ok(slot.get_or_init(|| bloom).as_ref().is_none_or(|bloom| bloom.check(key)))
     }
 
@@ -161,17 +110,18 @@ impl OpenSegment {
         StoreError::damaged(&self.path, what)
     }
 
-    fn builder(&self) -> ParquetRecordBatchReaderBuilder<Chunks> {
-        ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.metadata.clone())
+    fn builder(&self, blocks: &Blocks) -> ParquetRecordBatchReaderBuilder<Blocks> {
+        ParquetRecordBatchReaderBuilder::new_with_metadata(blocks.reader(), self.metadata.clone())
     }
 
     /// The rows of a window, as columns. Only the pages that hold the window are read.
     pub(crate) fn read(&self, window: &Window) -> Result<Vec<RecordBatch>> {
-        let fail = |error| parquet_error("reading", &self.path, error);
+        let blocks = self.blocks.clone();
+        let fail = |error| blocks.error("reading", &self.path, error);
         let count = window.rows.len();
         let selection = RowSelection::from(vec![RowSelector::skip(window.rows.start), RowSelector::select(count)]);
         let reader = self
-            .builder()
+            .builder(&blocks)
             .with_row_groups(vec![window.row_group])
             .with_row_selection(selection)
             .with_batch_size(count.min(PAGE_ROWS))

@@ -235,7 +235,7 @@ mod tests {
             assert!(writer.pending.len() * LARGE <= 2 * PENDING_BYTES, "{} rows wait", writer.pending.len());
         }
         writer.finish().unwrap();
-        let open = OpenSegment::open(&disk, &dir.join("100-1.parquet")).unwrap();
+        let open = OpenSegment::open(&disk, &dir.join("100-1.parquet"), None).unwrap();
         let windows = open.windows(1_000);
         let rows: usize = windows.iter().map(|window| window.rows.len()).sum();
         assert_eq!(rows, 12);

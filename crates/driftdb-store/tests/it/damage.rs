@@ -92,7 +92,9 @@ fn flip_at(harness: &Harness, path: &Path, offsets: impl Iterator<Item = u64>, d
             Ok(answers) => answers.iter().filter_map(|answer| answer.as_ref().err()).collect(),
         };
         assert!(errors.iter().all(|error| is_damage(error)), "{place}: {errors:?}");
-        assert!(errors.is_empty() || findings > 0, "{place}: the doctor does not see what reading does: {errors:?}");
+        // Of redb's header a part is unused.
+        let unseen = errors.is_empty() && path.ends_with("base.redb") && (4096..4096 + 320).contains(&offset);
+        assert!(findings > 0 || unseen, "{place}: the doctor does not see it; reading does: {errors:?}");
         seen += usize::from(!errors.is_empty());
         for (got, expected) in read.iter().flatten().zip(&fine) {
             assert!(got.as_ref().is_err() || got.as_ref().ok() == Some(expected), "{place}: a wrong answer");

@@ -1,0 +1,127 @@
+//! The database held against the model.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use driftdb_engine::{Engine, Transaction};
+use driftdb_store::{Period, ReadPoint, StoreView};
+use driftdb_types::{CommitSeq, KeyRange, Stamp, TableSchema, TreeId, decode_row};
+
+use crate::halt::{Halt, Result, hold};
+use crate::model::{Model, Row, State, Table};
+
+/// What a transaction sees: definitions, rows, indexes.
+pub(crate) fn transaction(txn: &Transaction, state: &State) -> Result<()> {
+    let catalog = txn.catalog();
+    definitions(catalog.tables(), state, "in a transaction")?;
+    for table in state.values() {
+        let place = || format!("table {} in a transaction", table.schema.name);
+        let scan = txn.scan(table.schema.id, &KeyRange::all(), false)?;
+        rows(table, scan.map(|row| row.map(|row| (row.key, row.payload)).map_err(Halt::from)), place)?;
+        for (key, row) in &table.rows {
+            let found = txn.get(table.schema.id, key)?.map(|found| found.payload);
+            let decoded = found.map(|payload| decode_row(&table.schema, &payload)).transpose()?;
+            hold!(decoded.as_ref() == Some(row), "{}: row {key:?} is {decoded:?}, not {row:?}", place());
+        }
+        for index in &table.schema.indexes {
+            let scan = txn.scan(index.id, &KeyRange::all(), false)?;
+            let found: Result<Vec<_>, _> = scan.map(|entry| entry.map(|entry| (entry.key, entry.payload))).collect();
+            let (found, expected) = (found?, table.entries(index));
+            hold!(found == expected, "{}: index {} has {found:?}, not {expected:?}", place(), index.name);
+        }
+    }
+    Ok(())
+}
+
+/// The newest view at these stamps.
+pub(crate) fn at_stamps(engine: &Engine, model: &Model, seqs: impl IntoIterator<Item = CommitSeq>) -> Result<()> {
+    let view = engine.view();
+    hold!(view.stamp() == model.last(), "the last commit is {:?}, not {:?}", view.stamp(), model.last());
+    for seq in seqs {
+        if let Some((stamp, state)) = model.at(seq) {
+            at_stamp(engine, &view, *stamp, state)?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything: every stamp, and the versions of every table over all time.
+pub(crate) fn everything(engine: &Engine, model: &Model) -> Result<()> {
+    at_stamps(engine, model, model.commits().iter().map(|(stamp, _)| stamp.seq))?;
+    let trees: BTreeSet<TreeId> = model.commits().iter().flat_map(|(_, state)| state.keys().copied()).collect();
+    let view = engine.view();
+    trees.into_iter().try_for_each(|tree| versions(&view, model, tree))
+}
+
+fn at_stamp(engine: &Engine, view: &Arc<StoreView>, stamp: Stamp, state: &State) -> Result<()> {
+    let catalog = engine.catalog_at(view, stamp.seq)?;
+    definitions(catalog.tables(), state, &format!("at {}", stamp.seq))?;
+    let at = ReadPoint::AsOf(stamp.seq);
+    for table in state.values() {
+        let place = || format!("table {} at {}", table.schema.name, stamp.seq);
+        let scan = view.scan(table.schema.id, &KeyRange::all(), at, false)?;
+        rows(table, scan.map(|row| row.map(|row| (row.key, row.payload)).map_err(Halt::from)), place)?;
+        for index in &table.schema.indexes {
+            let scan = view.scan(index.id, &KeyRange::all(), at, false)?;
+            let found: Result<Vec<_>, _> = scan.map(|entry| entry.map(|entry| (entry.key, entry.payload))).collect();
+            let (found, expected) = (found?, table.entries(index));
+            hold!(found == expected, "{}: index {} has {found:?}, not {expected:?}", place(), index.name);
+        }
+    }
+    if stamp.seq != CommitSeq::ZERO {
+        let record = engine.commit_record(view, stamp.seq)?;
+        hold!(record.as_ref().is_some_and(|record| record.stamp == stamp), "commit {} is {record:?}", stamp.seq);
+        let seq = engine.seq_at_time(view, stamp.time_us)?;
+        hold!(seq == stamp.seq, "the time of commit {} is that of {seq}", stamp.seq);
+    }
+    Ok(())
+}
+
+fn definitions<'a>(found: impl Iterator<Item = &'a Arc<TableSchema>>, state: &State, place: &str) -> Result<()> {
+    let found: Vec<_> = found.collect();
+    let expected: Vec<_> = state.values().map(|table| &table.schema).collect();
+    hold!(found == expected, "definitions {place}: {found:?}, not {expected:?}");
+    Ok(())
+}
+
+fn rows(table: &Table, found: impl Iterator<Item = Result<(Bytes, Bytes)>>, place: impl Fn() -> String) -> Result<()> {
+    let mut expected = table.rows.iter();
+    for found in found {
+        let (key, payload) = found?;
+        let found: (Bytes, Row) = (key, Arc::new(decode_row(&table.schema, &payload)?));
+        let wanted = expected.next();
+        let same = wanted.is_some_and(|(key, row)| *key == found.0 && *row == found.1);
+        hold!(same, "{}: {found:?}, not {wanted:?}", place());
+    }
+    let missing = expected.next();
+    hold!(missing.is_none(), "{}: {missing:?} is missing", place());
+    Ok(())
+}
+
+/// The versions of a table, over all time, are those that the states at the stamps say.
+fn versions(view: &Arc<StoreView>, model: &Model, tree: TreeId) -> Result<()> {
+    let versions = view.versions(tree, &KeyRange::all(), Period::All)?.collect::<Result<Vec<_>, _>>()?;
+    hold!(versions.is_sorted_by_key(|version| (&version.key, version.from)), "versions of {tree} are out of order");
+    let table_at = |seq: CommitSeq| model.at(seq).and_then(|(_, state)| state.get(&tree));
+    for version in &versions {
+        let begun = model.at(version.from.seq).is_some_and(|(stamp, _)| *stamp == version.from);
+        hold!(begun && version.to.is_none_or(|to| to > version.from), "version of {tree}: {version:?}");
+        if let Some(table) = table_at(version.from.seq) {
+            let row = decode_row(&table.schema, &version.payload)?;
+            let expected = table.rows.get(&version.key);
+            hold!(expected.is_some_and(|expected| **expected == row), "{version:?} of {tree} is not {expected:?}");
+        }
+        // A table that was dropped with the row in it says nothing of how the row ended.
+        if let Some(table) = version.to.and_then(|to| table_at(to.seq)) {
+            hold!(version.deleted != table.rows.contains_key(&version.key), "the end of {version:?} of {tree}");
+        }
+    }
+    for (stamp, state) in model.commits() {
+        let Some(table) = state.get(&tree) else { continue };
+        let lives = |from: CommitSeq, to: Option<Stamp>| from <= stamp.seq && to.is_none_or(|to| to.seq > stamp.seq);
+        let alive = versions.iter().filter(|version| lives(version.from.seq, version.to)).map(|version| &version.key);
+        hold!(alive.eq(table.rows.keys()), "versions of {tree} at {}", stamp.seq);
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Damage behind the database's back: on a copy of the disk one bit is flipped, somewhere.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use driftdb_engine::{Engine, EngineOptions, LOG_DIR};
+use driftdb_env::{Disk, Env, OpenOptions, SimDisk, SimEnv};
+use driftdb_store::{SchemaSource, TreeSchema};
+use driftdb_types::{Error, Lsn, SqlState, TreeId};
+
+use crate::compare;
+use crate::dice::Dice;
+use crate::halt::{Halt, Result, hold, wrong};
+use crate::model::Model;
+
+/// The part of a file that is damaged more often than the rest.
+const HEADERS_BYTES: u64 = 4_500;
+
+/// Where the base's file has the header of redb's.
+const REDB_HEADER: Range<u64> = 4_096..4_096 + 320;
+
+/// A flipped bit.
+struct Flip {
+    path: PathBuf,
+    offset: u64,
+}
+
+/// How a flip was noticed.
+pub(crate) enum Noticed {
+    /// The database does not open.
+    AtOpening,
+    /// A read fails.
+    AtRead,
+    /// The last commit is taken for one that the crash left unfinished.
+    AsTornTail,
+    /// By the doctor alone: no answer depends on that bit.
+    ByDoctor,
+}
+
+impl Noticed {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Noticed::AtOpening => "flip noticed at opening",
+            Noticed::AtRead => "flip noticed at a read",
+            Noticed::AsTornTail => "flip taken for a torn tail",
+            Noticed::ByDoctor => "flip noticed by the doctor alone",
+        }
+    }
+}
+
+/// Flips a bit on a copy of the disk, looks at it as the doctor does, and opens and reads it. `None` when there is nothing
+/// to damage.
+pub(crate) fn flip_one(
+    sim: &SimEnv,
+    dir: &Path,
+    options: &EngineOptions,
+    model: &Model,
+    dice: &Dice,
+) -> Result<Option<Noticed>> {
+    let mut copy = Env::sim(dice.seed());
+    copy.disk = sim.disk.fork(dice.seed());
+    copy.env.disk = Arc::new(copy.disk.clone());
+    let Some(flip) = flip(&copy.disk, dir, dice) else { return Ok(None) };
+    let place = format!("{}, byte {}", flip.path.display(), flip.offset);
+    let named = named_by_doctor(&copy.env, dir, &flip.path);
+    let noticed = match read_all(&copy.env, dir, options, model) {
+        Ok(noticed) => noticed,
+        Err(Halt::Refused(error)) => wrong!("a flipped bit ({place}) leads to {error:?}"),
+        Err(Halt::Wrong(what)) => wrong!("a flipped bit ({place}) leads to a wrong answer: {what}"),
+    };
+    // A part of redb's own header is unused.
+    let in_unused = flip.path.ends_with("base.redb") && REDB_HEADER.contains(&flip.offset);
+    hold!(named || in_unused, "the doctor does not name the flipped bit: {place}, {}", noticed.name());
+    Ok(Some(noticed))
+}
+
+fn flip(disk: &SimDisk, dir: &Path, dice: &Dice) -> Option<Flip> {
+    let places = [dir.to_owned(), dir.join("history"), dir.join(LOG_DIR)];
+    let inside =
+        |place: &PathBuf| disk.list(place).unwrap_or_default().into_iter().map(|name| place.join(name)).collect();
+    let files: Vec<Vec<PathBuf>> = places.iter().map(inside).collect();
+    // Each place as often as the others: the log's files are many.
+    let path = dice.pick(dice.pick(&files)?)?.clone();
+    let len = disk.open(&path, OpenOptions::READ).ok()?.len().ok()?;
+    // Now and then where the headers are.
+    let within = if dice.one_in(4) { len.min(HEADERS_BYTES) } else { len };
+    let offset = dice.below(usize::try_from(within).ok()?) as u64;
+    disk.flip_bit(&path, offset, dice.below(8) as u8).then_some(Flip { path, offset })
+}
+
+/// The tables' definitions are in the files that are in doubt.
+#[derive(Debug)]
+struct NoSchemas;
+
+impl SchemaSource for NoSchemas {
+    fn tree_schema(&self, _tree: TreeId) -> Option<TreeSchema> {
+        None
+    }
+}
+
+fn named_by_doctor(env: &Env, dir: &Path, path: &Path) -> bool {
+    let store = driftdb_store::check(env, dir, Arc::new(NoSchemas));
+    let from = driftdb_store::read_checkpoint(env, dir).map_or(Lsn(0), |checkpoint| checkpoint.lsn);
+    let log = driftdb_log::check(env.disk.as_ref(), &dir.join(LOG_DIR), from);
+    store.iter().any(|finding| finding.path == path) || log.iter().any(|finding| finding.file == path)
+}
+
+fn is_damage(error: &Error) -> bool {
+    [SqlState::DATA_CORRUPTED, SqlState::IO_ERROR].contains(&error.state)
+}
+
+fn read_all(env: &Env, dir: &Path, options: &EngineOptions, model: &Model) -> Result<Noticed> {
+    let engine = match Engine::open(env.clone(), dir, options.clone()) {
+        Ok(engine) => engine,
+        Err(error) if is_damage(&error) => return Ok(Noticed::AtOpening),
+        Err(error) => return Err(error.into()),
+    };
+    let shorter = (engine.recovery().torn_bytes > 0 && engine.stamp() < model.last()).then(|| model.without_last());
+    match compare::everything(&engine, shorter.as_ref().unwrap_or(model)) {
+        Ok(()) if shorter.is_some() => Ok(Noticed::AsTornTail),
+        Ok(()) => Ok(Noticed::ByDoctor),
+        Err(Halt::Refused(error)) if is_damage(&error) => Ok(Noticed::AtRead),
+        Err(halt) => Err(halt),
+    }
+}
