@@ -17,10 +17,10 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::writer::parquet_error;
 use crate::{Result, StoreError};
 
-/// How much is read and checked at least. The checksums take a 4,096th of what history has been read.
-const BLOCK: u64 = 16 << 10;
+/// How much is read and checked at least. The checksums take a 2,048th of what history has been read.
+const BLOCK: u64 = 8 << 10;
 /// How much is read at a time to verify a file.
-const PART: u64 = 64 * BLOCK;
+const PART: u64 = 128 * BLOCK;
 
 /// CRC-32C of each block of a file.
 pub(crate) type BlockSums = Arc<[u32]>;
