@@ -101,8 +101,12 @@ impl Engine {
         }
         let engine = Engine::recover(env, dir, options, store.clone(), known)?;
         let _ = trimmer.set(Arc::downgrade(&engine.inner.pipeline));
-        // Not by the thread: nobody commits yet, and in the simulator one thing happens at a time.
-        engine.inner.pipeline.remove_log_before(store.checkpoint().lsn);
+        let (pipeline, checkpoint) = (&engine.inner.pipeline, store.checkpoint());
+        if engine.inner.options.background {
+            pipeline.trim_log(checkpoint.lsn);
+        } else {
+            pipeline.remove_log_before(checkpoint.lsn);
+        }
         Ok(engine)
     }
 

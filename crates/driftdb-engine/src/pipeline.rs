@@ -699,8 +699,6 @@ mod tests {
                 engine.env().clock.sleep(Duration::from_millis(1));
             }
         };
-        // The thread has what opening gave it to do.
-        wait_for(Owner::Nobody);
         let writer = engine.pipeline().writer.lock();
         let commit = Box::new(move || assert!(txn.commit(&CommitMeta::default()).unwrap().is_some()));
         let session = engine.env().spawner.spawn("session", commit).unwrap();
@@ -724,9 +722,6 @@ mod tests {
         };
         let (first, second) = (Arc::new(Cancel::new()), Arc::new(Cancel::new()));
         let (writes, waits) = (begin(b"a", &first), begin(b"b", &second));
-        while engine.pipeline().queue.lock().owner != Owner::Nobody {
-            engine.env().clock.sleep(Duration::from_millis(1));
-        }
         let writer = engine.pipeline().writer.lock();
         let spawn = |txn: crate::Transaction| {
             let (sender, answer) = std::sync::mpsc::channel();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use driftdb_engine::{Engine, EngineOptions, LOG_DIR};
 use driftdb_env::{Disk, Env, OpenOptions, SimDisk, SimEnv};
-use driftdb_store::{SchemaSource, TreeSchema};
-use driftdb_types::{Error, Lsn, SqlState, TreeId};
+use driftdb_store::NoSchemas;
+use driftdb_types::{Error, Lsn, SqlState};
 
 use crate::compare;
 use crate::dice::Dice;
@@ -87,16 +87,6 @@ fn flip(disk: &SimDisk, dir: &Path, dice: &Dice) -> Option<Flip> {
     let within = if dice.one_in(4) { len.min(HEADERS_BYTES) } else { len };
     let offset = dice.below(usize::try_from(within).ok()?) as u64;
     disk.flip_bit(&path, offset, dice.below(8) as u8).then_some(Flip { path, offset })
-}
-
-/// The tables' definitions are in the files that are in doubt.
-#[derive(Debug)]
-struct NoSchemas;
-
-impl SchemaSource for NoSchemas {
-    fn tree_schema(&self, _tree: TreeId) -> Option<TreeSchema> {
-        None
-    }
 }
 
 fn named_by_doctor(env: &Env, dir: &Path, path: &Path) -> bool {

@@ -157,11 +157,16 @@ impl Simulation {
         }
     }
 
-    /// Does it, one time in four with a fault on the way.
-    fn under_fault(&mut self, what: &str, act: impl FnOnce(&mut Simulation) -> Result<()>) -> Result<()> {
-        let armed = if self.dice.one_in(4) { Fault::arm(&self.dice, &self.sim.disk) } else { None };
+    /// Does it, one time in four, where that may be, with a fault on the way; the fault, if it has struck.
+    fn with_fault<T>(&mut self, may_be: bool, act: impl FnOnce(&mut Simulation) -> T) -> (T, Option<Fault>) {
+        let armed = if may_be && self.dice.one_in(4) { Fault::arm(&self.dice, &self.sim.disk) } else { None };
         let result = act(self);
-        let struck = armed.filter(|_| !self.sim.disk.clear_fault());
+        (result, armed.filter(|_| !self.sim.disk.clear_fault()))
+    }
+
+    /// A step, perhaps with a fault on the way, and what comes of that.
+    fn under_fault(&mut self, what: &str, act: impl FnOnce(&mut Simulation) -> Result<()>) -> Result<()> {
+        let (result, struck) = self.with_fault(true, act);
         self.note(match struck {
             Some(fault) => format!("{what}: {}", fault.name),
             None => what.to_owned(),
@@ -365,9 +370,7 @@ impl Simulation {
     fn restart(&mut self, end: End) -> Result<()> {
         self.readers.clear();
         if end == End::Close && !self.sim.disk.is_down() {
-            let armed = if self.dice.one_in(4) { Fault::arm(&self.dice, &self.sim.disk) } else { None };
-            let result = self.engine()?.close().map_err(Halt::from);
-            let struck = armed.filter(|_| !self.sim.disk.clear_fault());
+            let (result, struck) = self.with_fault(true, |run| Ok(run.engine()?.close()?));
             self.excuse(result, struck)?;
         }
         self.engine = None;
@@ -390,10 +393,9 @@ impl Simulation {
     /// Opens the database, a fault on the way now and then; and settles what the last end left open.
     fn open(&mut self) -> Result<()> {
         for attempt in 0..=OPENINGS_MAX {
-            let may_fail = attempt < OPENINGS_MAX && self.dice.one_in(4);
-            let armed = if may_fail { Fault::arm(&self.dice, &self.sim.disk) } else { None };
-            let opened = Engine::open(self.sim.env.clone(), Path::new(DIR), self.options.clone());
-            let struck = armed.filter(|_| !self.sim.disk.clear_fault());
+            let (opened, struck) = self.with_fault(attempt < OPENINGS_MAX, |run| {
+                Engine::open(run.sim.env.clone(), Path::new(DIR), run.options.clone())
+            });
             if let Some(fault) = struck {
                 self.note(format!("opening: {}", fault.name));
                 self.tally.count(&format!("{} at opening", fault.name));

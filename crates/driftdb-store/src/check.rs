@@ -159,15 +159,16 @@ impl Check {
 
     /// Everything the base refers to was read, and is right: what else is not as it was written is in space that is free.
     fn check_unused_pages(&mut self, path: &Path) {
-        let spoiled = self.disk.open(path, OpenOptions::READ).and_then(|file| PageFile::of(file).spoiled());
-        match spoiled {
+        let io = |error| StoreError::io("reading", path, error);
+        let pages = self.disk.open(path, OpenOptions::READ).map_err(io).and_then(|file| PageFile::open(file, path));
+        match pages.and_then(|pages| pages.spoiled().map_err(io)) {
             Ok(spoiled) => {
                 for offset in spoiled {
                     let what = format!("the bytes at offset {offset} are not what was written; nothing refers to them");
                     self.report(Finding { path: path.to_owned(), what, harmless: true });
                 }
             }
-            Err(error) => self.found(path, error.to_string()),
+            Err(error) => self.report(error.into()),
         }
     }
 

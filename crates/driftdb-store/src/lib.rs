@@ -35,7 +35,7 @@ mod view;
 pub use batch::{CommitBatch, Write};
 pub use check::{Finding, check, is_there, read_checkpoint};
 pub use error::StoreError;
-pub use options::{SchemaSource, StoreOptions, TreeSchema};
+pub use options::{NoSchemas, SchemaSource, StoreOptions, TreeSchema};
 pub use scan::Scan;
 pub use store::Store;
 pub use version::{Checkpoint, Period, ReadPoint, Version};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use driftdb_engine::{LOG_DIR, lock_directory};
 use driftdb_env::Env;
-use driftdb_store::{SchemaSource, TreeSchema};
-use driftdb_types::{Lsn, TreeId};
+use driftdb_store::NoSchemas;
+use driftdb_types::Lsn;
 
 use crate::say::{complain, say};
 use crate::{config, credentials, exit};
@@ -19,17 +19,6 @@ pub(crate) struct Arguments {
     /// The data directory of a stopped database.
     #[arg(long, value_name = "DIRECTORY", default_value_os_t = config::default_data())]
     data: PathBuf,
-}
-
-/// The tables' definitions are in the files that are in doubt, so rows are checked as bytes: every page's and frame's
-/// checksum, and the order of versions.
-#[derive(Debug)]
-struct NoSchemas;
-
-impl SchemaSource for NoSchemas {
-    fn tree_schema(&self, _tree: TreeId) -> Option<TreeSchema> {
-        None
-    }
 }
 
 /// What was found.

@@ -46,11 +46,6 @@ impl PageFile {
         PageFile::open(file, path)
     }
 
-    /// The pages of a file whose header was looked at before.
-    pub(crate) fn of(file: Arc<dyn DiskFile>) -> PageFile {
-        PageFile { file }
-    }
-
     /// The pages of a file that has a header.
     pub(crate) fn open(file: Arc<dyn DiskFile>, path: &Path) -> Result<PageFile> {
         let mut found = [0; HEADER_BYTES];

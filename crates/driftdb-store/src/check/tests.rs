@@ -5,18 +5,10 @@ use driftdb_types::{Column, ColumnId, CommitSeq, DataType, Lsn, TableSchema, Val
 use super::*;
 use crate::base::{Base, encode_key};
 use crate::history::SegmentWriter;
-use crate::{TreeSchema, Version};
+use crate::{NoSchemas, TreeSchema, Version};
 
 const DIR: &str = "/data";
 const TREE: TreeId = TreeId(100);
-
-struct NoSchemas;
-
-impl SchemaSource for NoSchemas {
-    fn tree_schema(&self, _tree: TreeId) -> Option<TreeSchema> {
-        None
-    }
-}
 
 fn stamp(seq: u64) -> Stamp {
     Stamp { seq: CommitSeq(seq), time_us: seq.cast_signed() }

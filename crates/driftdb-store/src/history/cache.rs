@@ -40,7 +40,7 @@ impl SegmentCache {
         SegmentCache { disk, open, pages, verified: Mutex::default() }
     }
 
-    /// The segment, opened now if it is not yet. Before a file is used for the first time, all of it is verified. A gibibyte takes 0.12 s when it is in the system's memory, and
+    /// The segment, opened now if it is not yet. Before a file is used for the first time, all of it is verified. A gibibyte takes 0.22 s when it is in the system's memory, and
     /// as long as the disk takes to read it when it is not.
     pub(crate) fn open(&self, segment: &Segment) -> Result<Arc<OpenSegment>> {
         let number = segment.meta.number;
