@@ -8,7 +8,7 @@
 //! the same commits. A session takes the view first and then looks here: what it finds is of that view, or newer; if
 //! newer, the state before the last group of commits, which is kept beside, is the one ([`Catalogs::of`]).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -186,15 +186,40 @@ fn damaged(what: &str) -> Error {
 #[derive(Debug, Default)]
 pub(crate) struct KnownTrees {
     tables: RwLock<HashMap<TreeId, Arc<TableSchema>>>,
+    /// The table of each index that ever was.
+    owners: RwLock<BTreeMap<TreeId, TreeId>>,
 }
 
 impl KnownTrees {
     /// A definition that is about to be applied to the store, or was at some time. A flush may ask at any moment, so
     /// an older definition never takes the place of a newer one: rows would lose the columns that it lacks.
     pub(crate) fn learn(&self, schema: &Arc<TableSchema>) {
+        self.owners.write().extend(schema.indexes.iter().map(|index| (index.id, schema.id)));
         let mut tables = self.tables.write();
         if tables.get(&schema.id).is_none_or(|known| known.version < schema.version) {
             tables.insert(schema.id, Arc::clone(schema));
+        }
+    }
+
+    /// The table that a tree belongs to, or belonged to once.
+    pub(crate) fn owner(&self, tree: TreeId) -> Option<TreeId> {
+        self.owners.read().get(&tree).copied()
+    }
+
+    /// Every tree in which commits write, the tree of commits apart, with the table that it belongs to.
+    pub(crate) fn all_trees(&self) -> BTreeMap<TreeId, TreeId> {
+        let mut trees = self.owners.read().clone();
+        let own =
+            self.tables.read().keys().copied().chain([TreeId::CATALOG]).map(|table| (table, table)).collect::<Vec<_>>();
+        trees.extend(own);
+        trees
+    }
+
+    /// What a table was called last, for messages.
+    pub(crate) fn describe(&self, table: TreeId) -> String {
+        match self.tables.read().get(&table) {
+            Some(schema) => format!("table \"{}\"", schema.name),
+            None => format!("object {table}"),
         }
     }
 }
@@ -308,6 +333,11 @@ impl Catalogs {
         }
         past.cached.push_back(Arc::clone(&catalog));
         Ok(catalog)
+    }
+
+    /// What was ever defined.
+    pub(crate) fn known(&self) -> &KnownTrees {
+        &self.known
     }
 
     /// The latest definition a table ever had, dropped or not.

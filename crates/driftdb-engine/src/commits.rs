@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_store::{ReadPoint, Scan, StoreView, Version};
-use driftdb_types::{CommitSeq, Error, KeyRange, Result, SqlState, TreeId};
+use driftdb_types::{CommitSeq, Digest, Error, KeyRange, Result, SqlState, TreeId};
 
 use crate::record::{CommitRecord, Floors, decode_entry};
 
@@ -51,19 +51,27 @@ pub(crate) fn commit_record(view: &StoreView, seq: CommitSeq) -> Result<Option<C
     }
 }
 
-/// The floors of the last commit.
-pub(crate) fn last_floors(view: &StoreView) -> Result<Option<Floors>> {
+/// What the next commit follows: the floors of the last one, and the digest of its entry.
+pub(crate) fn last(view: &StoreView) -> Result<Option<(Floors, Digest)>> {
     let last = view.stamp().seq;
     if last == CommitSeq::ZERO {
         return Ok(None);
     }
-    match entry(view, last)? {
-        Some(found) => Ok(Some(decode_entry(&found.payload)?.1)),
-        None => Err(missing(last)),
-    }
+    let found = entry(view, last)?.ok_or_else(|| missing(last))?;
+    Ok(Some((decode_entry(&found.payload)?.1, entry_digest(&found.payload))))
 }
 
-fn missing(seq: CommitSeq) -> Error {
+/// What stands for a commit and all that came before it: see [`crate::chain`].
+pub(crate) fn entry_digest(entry: &[u8]) -> Digest {
+    Digest::of(&[entry])
+}
+
+/// The digest of a commit; `None` when the view has no such commit.
+pub(crate) fn digest(view: &StoreView, seq: CommitSeq) -> Result<Option<Digest>> {
+    Ok(entry(view, seq)?.map(|found| entry_digest(&found.payload)))
+}
+
+pub(crate) fn missing(seq: CommitSeq) -> Error {
     Error::new(SqlState::DATA_CORRUPTED, format!("commit {seq} is missing in the tree of commits"))
 }
 

@@ -74,12 +74,14 @@ impl Transaction {
             self.lock_name(name)?;
         }
         self.put_schema(table, Some(&schema), None)?;
+        // What no committed definition ever knew of, nobody could ever read.
         let is_own =
             self.writes.get(TreeId::CATALOG, &catalog_key(table)).is_some_and(|change| change.before.is_none());
         if is_own {
-            for tree in schema.indexes.iter().map(|index| index.id).chain([table]) {
-                self.writes.forget(tree);
-            }
+            self.writes.forget(table);
+        }
+        for index in &schema.indexes {
+            self.forget_own_index(table, index.id);
         }
         Ok(())
     }
@@ -178,7 +180,17 @@ impl Transaction {
         self.lock_name(&dropped.name)?;
         let schema = Arc::new(schema);
         self.put_schema(table, Some(&old), Some(Arc::clone(&schema)))?;
+        self.forget_own_index(table, index);
         Ok(schema)
+    }
+
+    /// Forgets the entries of a dropped index that the transaction had made itself.
+    fn forget_own_index(&mut self, table: TreeId, index: TreeId) {
+        let committed = self.engine.newest_catalog();
+        let known = committed.table_by_id(table).is_some_and(|schema| schema.indexes.iter().any(|of| of.id == index));
+        if !known {
+            self.writes.forget(index);
+        }
     }
 
     /// Deletes all rows of a table, those committed since the snapshot included. Says how many.
@@ -193,7 +205,7 @@ impl Transaction {
             self.put_row(table, Bytes::copy_from_slice(&row.key), Some(gone(&row.payload)), None)?;
             for index in &schema.indexes {
                 let entry = index_entry(index, &values, &row.key);
-                self.put(index.id, entry.key, Some(gone(&row.key)), None)?;
+                self.put_entry(table, index.id, entry.key, Some(gone(&row.key)), None)?;
             }
             rows += 1;
         }
@@ -253,7 +265,7 @@ impl Transaction {
                 return Err(Error::new(SqlState::UNIQUE_VIOLATION, message).detail(format!("Key {key} is duplicated.")));
             }
             // A copy, as in TRUNCATE.
-            self.put(index.id, entry.key, None, Some(Bytes::copy_from_slice(&row.key)))?;
+            self.put_entry(schema.id, index.id, entry.key, None, Some(Bytes::copy_from_slice(&row.key)))?;
         }
         Ok(())
     }

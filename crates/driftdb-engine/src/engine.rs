@@ -27,6 +27,7 @@ use crate::record::CommitRecord;
 use crate::recovery::{Recovery, replay};
 use crate::transaction::{Transaction, TxnOptions};
 use crate::txid::{NamedTransactions, SessionTxid};
+use crate::verify::{self, CommitDigest, Verification};
 
 /// The file whose lock says that a process has the directory.
 const LOCK_FILE: &str = "LOCK";
@@ -114,7 +115,8 @@ impl Engine {
         let (log, recovery) = replay(&env, &dir.join(LOG_DIR), &options, &store, &known)?;
         let view = store.view();
         let catalogs = Arc::new(Catalogs::load(known, &view)?);
-        let counters = Arc::new(Counters::new(commits::last_floors(&view)?));
+        let (floors, digest) = commits::last(&view)?.unzip();
+        let counters = Arc::new(Counters::new(floors));
         let budget = Budget::new(options.transaction_bytes_max);
         let recent_max = options.transaction_bytes_max / RECENT_SHARE;
         let pipeline = Arc::new(Pipeline::new(PipelineParts {
@@ -124,6 +126,7 @@ impl Engine {
             counters: Arc::clone(&counters),
             log,
             last: view.stamp(),
+            last_digest: digest.unwrap_or_default(),
             recent: RecentWrites::new(view.stamp().seq, recent_max, &budget),
             queue_max: options.commit_queue_max,
             clock_skew_max: options.clock_skew_max,
@@ -271,6 +274,17 @@ impl Engine {
     /// Who made a commit, and what it touched; `None` when the view has no such commit.
     pub fn commit_record(&self, view: &StoreView, seq: CommitSeq) -> Result<Option<CommitRecord>> {
         commits::commit_record(view, seq)
+    }
+
+    /// What stands for a commit and for all that was committed before it, down to the last byte: noted down, it shows later
+    /// whether anybody changed them ([`Engine::verify`]). `None` when the view has no such commit.
+    pub fn digest(&self, view: &StoreView, seq: CommitSeq) -> Result<Option<CommitDigest>> {
+        Ok(commits::digest(view, seq)?.map(|digest| CommitDigest { seq, digest }))
+    }
+
+    /// Whether everything is what was committed, and still leads to the digests that were noted earlier. Reads all there is.
+    pub fn verify(&self, noted: &[CommitDigest]) -> Result<Verification> {
+        verify::verify(&self.view(), self.inner.catalogs.known(), noted)
     }
 
     /// The commits of a range, in order or against it.

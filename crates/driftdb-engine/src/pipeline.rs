@@ -34,12 +34,12 @@ use arc_swap::ArcSwapOption;
 use driftdb_env::Env;
 use driftdb_log::{Log, LogError};
 use driftdb_store::{CommitBatch, Store, Write};
-use driftdb_types::{CommitSeq, Error, Lsn, Result, SqlState, Stamp, TreeId};
+use driftdb_types::{CommitSeq, Digest, Error, Lsn, Result, SqlState, Stamp, TreeId};
 
 use crate::budget::Charge;
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogChange, Catalogs};
-use crate::commits::commit_key;
+use crate::commits::{commit_key, entry_digest};
 use crate::counters::Counters;
 use crate::error::{log_error, shutting_down};
 use crate::reads::ReadTracker;
@@ -100,6 +100,8 @@ struct Outdated {
 struct Writer {
     log: Log,
     last: Stamp,
+    /// Of the last commit's entry.
+    last_digest: Digest,
     /// The clock was found behind by more than the bound, and that was said.
     skewed: bool,
     /// How long the last append took.
@@ -226,6 +228,7 @@ pub(crate) struct PipelineParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) log: Log,
     pub(crate) last: Stamp,
+    pub(crate) last_digest: Digest,
     pub(crate) recent: RecentWrites,
     pub(crate) queue_max: usize,
     pub(crate) clock_skew_max: Duration,
@@ -253,7 +256,13 @@ impl Pipeline {
             work: Condvar::new(),
             room: Condvar::new(),
             idle: Condvar::new(),
-            writer: Mutex::new(Writer { log: parts.log, last: parts.last, skewed: false, append_time: Duration::ZERO }),
+            writer: Mutex::new(Writer {
+                log: parts.log,
+                last: parts.last,
+                last_digest: parts.last_digest,
+                skewed: false,
+                append_time: Duration::ZERO,
+            }),
             times: Times::new(),
             recent: Arc::new(parts.recent),
             read_only: ArcSwapOption::empty(),
@@ -559,7 +568,7 @@ impl Pipeline {
         self.check_writable()?;
         self.store.wait_for_room(self.room_timeout)?;
         let mut writer = self.writer.lock();
-        let stamps = self.stamp_group(&mut writer, group)?;
+        let (stamps, digest) = self.stamp_group(&mut writer, group)?;
         let records: Vec<&RecordBuffer> = group.iter().map(|(request, _)| &request.record).collect();
         let begun = self.env.clock.monotonic();
         let ends = match writer.log.append(&records) {
@@ -569,13 +578,19 @@ impl Pipeline {
         writer.append_time = self.env.clock.monotonic().saturating_sub(begun);
         if let Some(last) = stamps.last() {
             writer.last = *last;
+            writer.last_digest = digest;
         }
         self.apply_group(group, &stamps, &ends);
         Ok(stamps)
     }
 
-    /// Gives each commit its place in history, and adds its entry to the tree of commits.
-    fn stamp_group(&self, writer: &mut Writer, group: &mut [(CommitRequest, Arc<Answer>)]) -> Result<Vec<Stamp>> {
+    /// Gives each commit its place in history, and adds its entry to the tree of commits. Their stamps, and the digest of the
+    /// last entry.
+    fn stamp_group(
+        &self,
+        writer: &mut Writer,
+        group: &mut [(CommitRequest, Arc<Answer>)],
+    ) -> Result<(Vec<Stamp>, Digest)> {
         let now_us = self.env.clock.now_us();
         self.watch_clock(writer, now_us);
         let floors = self.counters.floors();
@@ -584,13 +599,15 @@ impl Pipeline {
             time_us: self.times.begin_group(now_us.max(writer.last.time_us.saturating_add(1))),
         };
         let mut stamps = Vec::with_capacity(group.len());
+        let mut digest = writer.last_digest;
         for (request, _) in group.iter_mut() {
-            let entry = request.record.stamp(next, floors)?;
+            let entry = request.record.stamp(next, floors, digest)?;
+            digest = entry_digest(&entry);
             request.writes.push(Write { tree: TreeId::COMMITS, key: commit_key(next.seq), payload: Some(entry) });
             stamps.push(next);
             next = Stamp { seq: next.seq.next(), time_us: next.time_us.saturating_add(1) };
         }
-        Ok(stamps)
+        Ok((stamps, digest))
     }
 
     fn apply_group(&self, group: &[(CommitRequest, Arc<Answer>)], stamps: &[Stamp], ends: &[Lsn]) {

@@ -1,21 +1,25 @@
 //! Commit records: what one commit is in the commit log, and its entry in the tree of commits.
 //!
 //! The layout is in `docs/format.md`, section "Commit records". A record is encoded by the committing session while
-//! others are being written; only what the order of commits decides (stamp, floors) stands at fixed places and is
+//! others are being written; only what the order of commits decides (stamp, floors, chain) stands at fixed places and is
 //! filled in by the pipeline ([`RecordBuffer::stamp`]).
 //!
 //! Decoding trusts nothing: every length is checked against what is there, and no input makes it panic.
 
 use bytes::Bytes;
 use driftdb_store::Write;
-use driftdb_types::{CommitSeq, Error, Result, SqlState, Stamp, TreeId};
+use driftdb_types::{CommitSeq, Digest, Error, Result, SqlState, Stamp, TreeId};
+
+use crate::chain::TableContents;
 
 /// The record format written by this release, and the only one it reads.
-const RECORD_FORMAT: u8 = 1;
+const RECORD_FORMAT: u8 = 2;
 /// Where the entry for the tree of commits begins: after format and the entry's length.
 const ENTRY_AT: usize = 1 + 4;
-/// The fixed part of the entry: seq, time, floors, rows, number of tables.
-const ENTRY_FIXED: usize = 8 + 8 + 8 + 4 + 8 + 4;
+/// The fixed part of the entry: seq, time, floors, digest of the entry before, rows, number of tables.
+const ENTRY_FIXED: usize = 8 + 8 + 8 + 4 + 32 + 8 + 4;
+/// A table's id and the digest of its contents.
+const TABLE_BYTES: usize = 4 + 32;
 
 const HAS_COMMENT: u8 = 1;
 const HAS_TXID: u8 = 2;
@@ -43,12 +47,21 @@ pub struct CommitMeta {
 pub struct CommitRecord {
     /// Its place in history.
     pub stamp: Stamp,
+    /// The digest of the entry of the commit before it; [`Digest::ZERO`] in the first.
+    pub previous: Digest,
     /// Who made it, and why.
     pub meta: CommitMeta,
-    /// The tables whose rows or definition it changed, in the order of their ids.
-    pub tables: Vec<TreeId>,
+    /// What it did to each table whose rows or definition it changed, in the order of their ids.
+    pub contents: Vec<TableContents>,
     /// How many rows it wrote or deleted.
     pub rows: u64,
+}
+
+impl CommitRecord {
+    /// The tables whose rows or definition it changed, in the order of their ids.
+    pub fn tables(&self) -> impl Iterator<Item = TreeId> + '_ {
+        self.contents.iter().map(|contents| contents.table).filter(|table| *table >= TreeId::FIRST_USER)
+    }
 }
 
 /// The numbers that are given out next. They stand in every commit, so that the last one says what was ever used.
@@ -73,17 +86,23 @@ impl AsRef<[u8]> for RecordBuffer {
 }
 
 impl RecordBuffer {
-    /// Encodes everything but the stamp and the floors.
-    pub(crate) fn encode(meta: &CommitMeta, tables: &[TreeId], rows: u64, writes: &[Write]) -> Result<RecordBuffer> {
+    /// Encodes everything but the stamp, the floors and the digest of the entry before.
+    pub(crate) fn encode(
+        meta: &CommitMeta,
+        contents: &[TableContents],
+        rows: u64,
+        writes: &[Write],
+    ) -> Result<RecordBuffer> {
         let payloads: usize =
             writes.iter().map(|write| write.key.len() + write.payload.as_ref().map_or(0, Bytes::len) + 13).sum();
-        let mut bytes = Vec::with_capacity(ENTRY_AT + ENTRY_FIXED + 64 + tables.len() * 4 + payloads);
+        let mut bytes = Vec::with_capacity(ENTRY_AT + ENTRY_FIXED + 64 + contents.len() * TABLE_BYTES + payloads);
         bytes.push(RECORD_FORMAT);
-        bytes.extend([0; 4 + 8 + 8 + 8 + 4]);
+        bytes.extend([0; 4 + 8 + 8 + 8 + 4 + 32]);
         bytes.extend(rows.to_le_bytes());
-        bytes.extend(length(tables.len())?.to_le_bytes());
-        for table in tables {
+        bytes.extend(length(contents.len())?.to_le_bytes());
+        for TableContents { table, digest } in contents {
             bytes.extend(table.0.to_le_bytes());
+            bytes.extend(digest.0);
         }
         put_text(&mut bytes, &meta.user)?;
         put_text(&mut bytes, &meta.application)?;
@@ -112,11 +131,12 @@ impl RecordBuffer {
     }
 
     /// Fills in what the order of commits decided, and gives the entry for the tree of commits.
-    pub(crate) fn stamp(&mut self, stamp: Stamp, floors: Floors) -> Result<Bytes> {
+    pub(crate) fn stamp(&mut self, stamp: Stamp, floors: Floors, previous: Digest) -> Result<Bytes> {
         self.fill(ENTRY_AT, &stamp.seq.0.to_le_bytes())?;
         self.fill(ENTRY_AT + 8, &stamp.time_us.to_le_bytes())?;
         self.fill(ENTRY_AT + 16, &floors.row.to_le_bytes())?;
         self.fill(ENTRY_AT + 24, &floors.object.to_le_bytes())?;
+        self.fill(ENTRY_AT + 28, &previous.0)?;
         let mut input = Input { bytes: self.bytes.get(1..).unwrap_or_default() };
         Ok(Bytes::copy_from_slice(input.bytes()?))
     }
@@ -135,7 +155,7 @@ impl RecordBuffer {
 /// A record read back from the commit log.
 #[derive(Debug)]
 pub(crate) struct DecodedRecord {
-    pub(crate) stamp: Stamp,
+    pub(crate) commit: CommitRecord,
     /// The entry for the tree of commits.
     pub(crate) entry: Bytes,
     pub(crate) writes: Vec<Write>,
@@ -150,7 +170,7 @@ pub(crate) fn decode_record(record: &[u8]) -> Result<DecodedRecord> {
         return Err(Error::new(SqlState::DATA_CORRUPTED, message));
     }
     let entry = input.bytes()?;
-    let (decoded, _) = decode_entry(entry)?;
+    let (commit, _) = decode_entry(entry)?;
     let count = input.u32()?;
     // A write takes at least nine bytes: a damaged count must not make us allocate for it.
     let mut writes = Vec::with_capacity(input.bounded(count, 9)?);
@@ -166,7 +186,7 @@ pub(crate) fn decode_record(record: &[u8]) -> Result<DecodedRecord> {
         writes.push(Write { tree, key, payload });
     }
     input.end()?;
-    Ok(DecodedRecord { stamp: decoded.stamp, entry: Bytes::copy_from_slice(entry), writes })
+    Ok(DecodedRecord { commit, entry: Bytes::copy_from_slice(entry), writes })
 }
 
 /// Decodes an entry of the tree of commits.
@@ -175,11 +195,12 @@ pub(crate) fn decode_entry(entry: &[u8]) -> Result<(CommitRecord, Floors)> {
     let seq = CommitSeq(input.u64()?);
     let time_us = input.i64()?;
     let floors = Floors { row: input.i64()?, object: input.u32()? };
+    let previous = Digest(input.array()?);
     let rows = input.u64()?;
     let count = input.u32()?;
-    let mut tables = Vec::with_capacity(input.bounded(count, 4)?);
+    let mut contents = Vec::with_capacity(input.bounded(count, TABLE_BYTES)?);
     for _ in 0..count {
-        tables.push(TreeId(input.u32()?));
+        contents.push(TableContents { table: TreeId(input.u32()?), digest: Digest(input.array()?) });
     }
     let user = input.text()?;
     let application = input.text()?;
@@ -192,7 +213,7 @@ pub(crate) fn decode_entry(entry: &[u8]) -> Result<(CommitRecord, Floors)> {
     let txid = if flags & HAS_TXID == 0 { None } else { Some(input.u64()?) };
     input.end()?;
     let meta = CommitMeta { user, application, client, comment, txid };
-    Ok((CommitRecord { stamp: Stamp { seq, time_us }, meta, tables, rows }, floors))
+    Ok((CommitRecord { stamp: Stamp { seq, time_us }, previous, meta, contents, rows }, floors))
 }
 
 fn damaged(what: &str) -> Error {
@@ -282,6 +303,8 @@ mod tests {
         Write { tree: TreeId(tree), key: bytes(key), payload: payload.map(bytes) }
     }
 
+    const CONTENTS: TableContents = TableContents { table: TreeId(100), digest: Digest([7; 32]) };
+
     fn sample() -> (RecordBuffer, Vec<Write>, CommitMeta) {
         let meta = CommitMeta {
             user: "ann".to_owned(),
@@ -291,7 +314,7 @@ mod tests {
             txid: Some(7),
         };
         let writes = vec![write(100, "a", Some("row")), write(100, "b", None), write(101, "", Some(""))];
-        let record = RecordBuffer::encode(&meta, &[TreeId(100)], 2, &writes).unwrap();
+        let record = RecordBuffer::encode(&meta, &[CONTENTS], 2, &writes).unwrap();
         (record, writes, meta)
     }
 
@@ -300,13 +323,15 @@ mod tests {
         let (mut record, writes, meta) = sample();
         let stamp = Stamp { seq: CommitSeq(9), time_us: -5 };
         let floors = Floors { row: 77, object: 105 };
-        let entry = record.stamp(stamp, floors).unwrap();
+        let previous = Digest([9; 32]);
+        let entry = record.stamp(stamp, floors, previous).unwrap();
         let decoded = decode_record(record.as_ref()).unwrap();
-        assert_eq!((decoded.stamp, &decoded.entry), (stamp, &entry));
+        assert_eq!(decoded.entry, entry);
         assert_eq!(decoded.writes, writes);
         let (commit, found) = decode_entry(&entry).unwrap();
         assert_eq!(found, floors);
-        assert_eq!(commit, CommitRecord { stamp, meta, tables: vec![TreeId(100)], rows: 2 });
+        assert_eq!(commit, CommitRecord { stamp, previous, meta, contents: vec![CONTENTS], rows: 2 });
+        assert_eq!(decoded.commit, commit);
     }
 
     #[test]
@@ -318,25 +343,28 @@ mod tests {
         let mut longer = record.as_ref().to_vec();
         longer.push(0);
         assert!(decode_record(&longer).is_err());
-        assert!(decode_record(&[2]).unwrap_err().message.contains("format 2"));
+        assert!(decode_record(&[1]).unwrap_err().message.contains("format 1"));
     }
 
     /// The bytes on disk: what changes here needs a new format number.
     #[test]
     fn the_format_stands_still() {
         let meta = CommitMeta { user: "u".to_owned(), ..CommitMeta::default() };
-        let mut record = RecordBuffer::encode(&meta, &[TreeId(100)], 1, &[write(100, "k", Some("v"))]).unwrap();
-        record.stamp(Stamp { seq: CommitSeq(3), time_us: 4 }, Floors { row: 5, object: 6 }).unwrap();
+        let mut record = RecordBuffer::encode(&meta, &[CONTENTS], 1, &[write(100, "k", Some("v"))]).unwrap();
+        let stamp = Stamp { seq: CommitSeq(3), time_us: 4 };
+        record.stamp(stamp, Floors { row: 5, object: 6 }, Digest([9; 32])).unwrap();
         let expected: &[&[u8]] = &[
-            &[1],
-            &58_u32.to_le_bytes(),
+            &[2],
+            &122_u32.to_le_bytes(),
             &3_u64.to_le_bytes(),
             &4_i64.to_le_bytes(),
             &5_i64.to_le_bytes(),
             &6_u32.to_le_bytes(),
+            &[9; 32],
             &1_u64.to_le_bytes(),
             &1_u32.to_le_bytes(),
             &100_u32.to_le_bytes(),
+            &[7; 32],
             &[1, 0, 0, 0, b'u', 0, 0, 0, 0, 0, 0, 0, 0, 0],
             &1_u32.to_le_bytes(),
             &[1],
@@ -354,7 +382,7 @@ mod tests {
         }
 
         #[test]
-        fn decoding_damage_never_panics(at in 0_usize..120, value in any::<u8>()) {
+        fn decoding_damage_never_panics(at in 0_usize..190, value in any::<u8>()) {
             let (record, _, _) = sample();
             let mut bytes = record.as_ref().to_vec();
             if let Some(byte) = bytes.get_mut(at) {

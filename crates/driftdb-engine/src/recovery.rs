@@ -11,10 +11,11 @@ use driftdb_store::{CommitBatch, Store, Write};
 use driftdb_types::{Error, Lsn, Result, SqlState, TreeId};
 
 use crate::catalog::{KnownTrees, decode_change};
-use crate::commits::commit_key;
+use crate::chain;
+use crate::commits::{self, commit_key, entry_digest};
 use crate::error::log_error;
 use crate::options::EngineOptions;
-use crate::record::decode_record;
+use crate::record::{DecodedRecord, decode_record};
 
 /// After how many replayed commits, or bytes of them, the store's view is renewed, and the memtable sealed if it is full.
 const REPLAY_PUBLISH_EVERY: u64 = 1_024;
@@ -39,31 +40,37 @@ pub(crate) fn replay(
 ) -> Result<(Log, Recovery)> {
     let checkpoint = store.checkpoint();
     let mut last = checkpoint.stamp;
+    let mut last_digest = commits::digest(&store.view(), last.seq)?.unwrap_or_default();
     let mut commits = 0_u64;
     let mut unpublished_bytes = 0;
     let publish_bytes = REPLAY_PUBLISH_BYTES.min(options.store.memtable_bytes);
     let mut apply = |end: Lsn, record: &[u8]| -> Result<()> {
         unpublished_bytes += record.len();
-        let record = decode_record(record)?;
-        if record.stamp.seq <= checkpoint.stamp.seq {
+        let DecodedRecord { commit, entry, mut writes } = decode_record(record)?;
+        let stamp = commit.stamp;
+        if stamp.seq <= checkpoint.stamp.seq {
             return Ok(());
         }
-        if record.stamp.seq != last.seq.next() || record.stamp.time_us <= last.time_us {
-            let message = format!("commit {} follows commit {} in the log", record.stamp.seq, last.seq);
+        if stamp.seq != last.seq.next() || stamp.time_us <= last.time_us || commit.previous != last_digest {
+            let message = format!("commit {} in the log does not follow commit {}", stamp.seq, last.seq);
             return Err(Error::new(SqlState::DATA_CORRUPTED, message));
         }
-        let mut writes = record.writes;
         for write in writes.iter().filter(|write| write.tree == TreeId::CATALOG) {
             if let (_, Some(schema)) = decode_change(&write.key, write.payload.as_deref())? {
                 known.learn(&schema);
             }
         }
-        writes.push(Write { tree: TreeId::COMMITS, key: commit_key(record.stamp.seq), payload: Some(record.entry) });
+        if chain::contents(&writes, |tree| known.owner(tree)) != commit.contents {
+            let message = format!("commit {} in the log does not do what its digests say", stamp.seq);
+            return Err(Error::new(SqlState::DATA_CORRUPTED, message));
+        }
+        last_digest = entry_digest(&entry);
+        writes.push(Write { tree: TreeId::COMMITS, key: commit_key(stamp.seq), payload: Some(entry) });
         if options.background {
             store.wait_for_room(options.room_timeout)?;
         }
-        store.apply(&CommitBatch { stamp: record.stamp, end_lsn: end, writes: &writes });
-        last = record.stamp;
+        store.apply(&CommitBatch { stamp, end_lsn: end, writes: &writes });
+        last = stamp;
         commits += 1;
         if commits.is_multiple_of(REPLAY_PUBLISH_EVERY) || unpublished_bytes >= publish_bytes {
             store.publish();

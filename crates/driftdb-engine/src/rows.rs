@@ -113,7 +113,7 @@ impl Transaction {
         }
         self.put_row(table.id, key.clone(), None, Some(payload))?;
         for (index, entry) in table.indexes.iter().zip(entries) {
-            self.put(index.id, entry.key, None, Some(key.clone()))?;
+            self.put_entry(table.id, index.id, entry.key, None, Some(key.clone()))?;
         }
         Ok(InsertOutcome::Inserted { key })
     }
@@ -176,8 +176,8 @@ impl Transaction {
             self.put_row(table.id, old_key.clone(), Some(before), Some(after))?;
         }
         for (index, old_entry, new_entry) in entries {
-            self.put(index, old_entry, Some(old_key.clone()), None)?;
-            self.put(index, new_entry, None, Some(new_key.clone()))?;
+            self.put_entry(table.id, index, old_entry, Some(old_key.clone()), None)?;
+            self.put_entry(table.id, index, new_entry, None, Some(new_key.clone()))?;
         }
         Ok(new_key)
     }
@@ -199,7 +199,7 @@ impl Transaction {
         }
         self.put_row(table.id, key.clone(), Some(before), None)?;
         for (index, entry) in entries {
-            self.put(index, entry, Some(key.clone()), None)?;
+            self.put_entry(table.id, index, entry, Some(key.clone()), None)?;
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ use crate::advisory::SessionLocks;
 use crate::budget::Charge;
 use crate::cancel::Cancel;
 use crate::catalog::{Catalog, CatalogChange};
+use crate::chain;
 use crate::engine::Engine;
 use crate::error::{StatementError, serialization_failure, too_many_locks};
 use crate::locks::{Acquired, LockFailure, LockMode, LockRequest, LockTable, Resource, lock_error};
@@ -104,7 +105,7 @@ pub struct Savepoint {
     writes: WriteSet,
     /// None while there is nothing to share.
     _charge: Option<Charge>,
-    row_trees: BTreeSet<TreeId>,
+    owners: BTreeMap<TreeId, TreeId>,
     changes: OrdMap<TreeId, Option<Arc<TableSchema>>>,
     locks: usize,
     advisory_locks: usize,
@@ -161,8 +162,8 @@ pub struct Transaction {
     /// Whether a statement has begun, so that a REPEATABLE READ snapshot stands.
     began: bool,
     pub(crate) writes: WriteSet,
-    /// The trees of `writes` that are tables (the others are indexes and the catalog).
-    row_trees: BTreeSet<TreeId>,
+    /// Which table each tree of `writes` belongs to: its rows' own one, and those of its indexes.
+    owners: BTreeMap<TreeId, TreeId>,
     /// The definitions this transaction changed.
     pub(crate) changes: OrdMap<TreeId, Option<Arc<TableSchema>>>,
     pub(crate) locks: HeldLocks,
@@ -193,7 +194,7 @@ impl Transaction {
             catalog,
             began: false,
             writes: WriteSet::default(),
-            row_trees: BTreeSet::new(),
+            owners: BTreeMap::new(),
             changes: OrdMap::new(),
             locks,
             table_locks: BTreeMap::new(),
@@ -348,7 +349,7 @@ impl Transaction {
         Savepoint {
             writes: self.writes.clone(),
             _charge: self.has_writes().then(|| self.engine.budget().take_anyway(SAVEPOINT_BYTES)),
-            row_trees: self.row_trees.clone(),
+            owners: self.owners.clone(),
             changes: self.changes.clone(),
             locks: self.locks.mark(),
             advisory_locks: self.locks.session.as_ref().map_or(0, |session| session.mark()),
@@ -369,7 +370,7 @@ impl Transaction {
     /// Takes back every change since the savepoint, for the statement to run again. Locks stay.
     pub fn restart_from(&mut self, savepoint: &Savepoint) {
         self.writes = savepoint.writes.clone();
-        self.row_trees = savepoint.row_trees.clone();
+        self.owners = savepoint.owners.clone();
         if !self.changes.ptr_eq(&savepoint.changes) {
             self.changes = savepoint.changes.clone();
             self.merge_catalog();
@@ -382,7 +383,6 @@ impl Transaction {
     /// known only after a restart.
     pub fn commit(self, meta: &CommitMeta) -> Result<Option<Stamp>> {
         let mut writes = Vec::new();
-        let mut tables = BTreeSet::new();
         let mut catalog: Vec<CatalogChange> = Vec::new();
         let mut rows = 0_u64;
         for (tree, key, change) in self.writes.effective() {
@@ -392,10 +392,8 @@ impl Transaction {
             }
             if tree == TreeId::CATALOG {
                 let (id, _) = crate::catalog::decode_change(key, None)?;
-                tables.insert(id);
                 catalog.push((id, self.changes.get(&id).cloned().flatten()));
-            } else if self.row_trees.contains(&tree) {
-                tables.insert(tree);
+            } else if self.owners.get(&tree) == Some(&tree) {
                 rows += 1;
             }
             writes.push(Write { tree, key: key.clone(), payload: change.after.clone() });
@@ -403,8 +401,8 @@ impl Transaction {
         if writes.is_empty() {
             return Ok(None);
         }
-        let tables: Vec<TreeId> = tables.into_iter().collect();
-        let record = RecordBuffer::encode(meta, &tables, rows, &writes)?;
+        let contents = chain::contents(&writes, |tree| self.owners.get(&tree).copied());
+        let record = RecordBuffer::encode(meta, &contents, rows, &writes)?;
         let size: usize = writes.iter().map(|write| size_bytes(&write.key, &[&write.payload])).sum();
         let charge = self.engine.budget().take_anyway(size + record.as_ref().len());
         let written = Arc::new(Written::new(&writes, self.redefined()));
@@ -441,8 +439,21 @@ impl Transaction {
         before: Option<Bytes>,
         after: Option<Bytes>,
     ) -> Result<()> {
-        self.row_trees.insert(table);
+        self.owners.insert(table, table);
         self.put(table, key, before, after)
+    }
+
+    /// Records a change of an entry of one of a table's indexes.
+    pub(crate) fn put_entry(
+        &mut self,
+        table: TreeId,
+        index: TreeId,
+        key: Bytes,
+        before: Option<Bytes>,
+        after: Option<Bytes>,
+    ) -> Result<()> {
+        self.owners.insert(index, table);
+        self.put(index, key, before, after)
     }
 
     /// Records a change of a definition.

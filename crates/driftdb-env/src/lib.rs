@@ -11,6 +11,7 @@
 
 mod clock;
 mod disk;
+mod overlay_disk;
 mod rand;
 mod real_disk;
 mod sim_disk;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, RealClock, SimClock};
 pub use disk::{Disk, DiskFile, DiskLock, OpenOptions};
+pub use overlay_disk::OverlayDisk;
 pub use rand::{OsRand, Rand, SimRand};
 pub use real_disk::RealDisk;
 pub use sim_disk::{DiskOp, DiskOpKind, FailMode, Loss, Pause, SimDisk};

@@ -51,7 +51,10 @@ pub(crate) fn everything(engine: &Engine, model: &Model) -> Result<()> {
     at_stamps(engine, model, model.commits().iter().map(|(stamp, _)| stamp.seq))?;
     let trees: BTreeSet<TreeId> = model.commits().iter().flat_map(|(_, state)| state.keys().copied()).collect();
     let view = engine.view();
-    trees.into_iter().try_for_each(|tree| versions(&view, model, tree))
+    trees.into_iter().try_for_each(|tree| versions(&view, model, tree))?;
+    let verified = engine.verify(&[])?;
+    hold!(verified.findings.is_empty(), "what is there is not what was committed: {:?}", verified.findings);
+    Ok(())
 }
 
 fn at_stamp(engine: &Engine, view: &Arc<StoreView>, stamp: Stamp, state: &State) -> Result<()> {

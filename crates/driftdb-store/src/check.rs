@@ -9,7 +9,7 @@
 //! All of it is in the order of keys: one walk over the base and all segments of a tree sees everything, and what is in
 //! memory at a time is a part of each.
 //!
-//! Opening a redb file writes to it; here it is opened over a layer that keeps such writes in memory.
+//! Opening a redb file writes to it; here it is opened on a disk that keeps such writes in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -18,21 +18,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use driftdb_env::{Disk, Env, OpenOptions};
+use driftdb_env::{Disk, Env, OpenOptions, OverlayDisk};
 use driftdb_types::{Stamp, TableSchema, TreeId, decode_row};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use crate::base::{self, Committed, PageFile};
+use crate::base::{self, Backend, Committed, Gate, PageFile};
 use crate::history::Segment;
 use crate::store::HISTORY_DIR;
 use crate::{Checkpoint, SchemaSource, StoreError};
 
-mod overlay;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use overlay::Overlay;
 use walk::{BaseWalk, SegmentWalk};
 
 /// Something that is not as it must be.
@@ -90,12 +88,12 @@ const UNREADABLE: &str = "it is damaged so badly that reading it failed";
 
 /// Opens the base, changing nothing; `verify` has every page's checksum compared.
 fn open_base(disk: &Arc<dyn Disk>, path: &Path, verify: bool) -> Result<(Database, Committed), StoreError> {
-    let io = |error| StoreError::io("opening", path, error);
-    let file = disk.open(path, OpenOptions::READ).map_err(io)?;
-    let overlay = Overlay::new(Arc::new(PageFile::open(file, path)?)).map_err(io)?;
+    let over = OverlayDisk::new(Arc::clone(disk));
+    let file = over.open(path, OpenOptions::WRITE).map_err(|error| StoreError::io("opening", path, error))?;
+    let gate = Gate::new(Arc::new(PageFile::open(file, path)?), path.to_owned(), Arc::default());
     let database = Database::builder()
         .set_check_integrity_on_open(verify)
-        .create_with_backend(overlay)
+        .create_with_backend(Backend(Arc::new(gate)))
         .map_err(|error| base::redb_error(path, error))?;
     let read = database.begin_read().map_err(|error| base::redb_error(path, error))?;
     let meta = read.open_table(base::META).map_err(|error| base::redb_error(path, error))?;
@@ -157,14 +155,16 @@ impl Check {
         }
     }
 
-    /// Everything the base refers to was read, and is right: what else is not as it was written is in space that is free.
+    /// Everything the base refers to was read, and is right: what else is not as it was written is in space that is free, or
+    /// in a part of redb's header that it does not use now.
     fn check_unused_pages(&mut self, path: &Path) {
         let io = |error| StoreError::io("reading", path, error);
         let pages = self.disk.open(path, OpenOptions::READ).map_err(io).and_then(|file| PageFile::open(file, path));
         match pages.and_then(|pages| pages.spoiled().map_err(io)) {
             Ok(spoiled) => {
                 for offset in spoiled {
-                    let what = format!("the bytes at offset {offset} are not what was written; nothing refers to them");
+                    let what =
+                        format!("the bytes at offset {offset} are not what was written; nothing depends on them now");
                     self.report(Finding { path: path.to_owned(), what, harmless: true });
                 }
             }

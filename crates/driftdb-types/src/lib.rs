@@ -8,6 +8,7 @@ mod cast;
 mod civil;
 mod codec;
 mod decimal;
+mod digest;
 mod error;
 mod ids;
 mod interval;
@@ -23,6 +24,7 @@ mod zone;
 
 pub use codec::CodecError;
 pub use decimal::Decimal;
+pub use digest::{Digest, Digester};
 pub use error::{Error, Result, SqlState};
 pub use ids::{ColumnId, CommitSeq, Lsn, Stamp, TreeId, TxnId};
 pub use interval::Interval;
@@ -31,7 +33,7 @@ pub use json::{
     json_unquoted, jsonb_contains, jsonb_key,
 };
 pub use key::{KeyRange, decode_key, decode_key_prefix, encode_key, encode_key_value, next_key};
-pub use row::{RowDecoder, decode_row, encode_row, row_column_count};
+pub use row::{RowDecoder, RowLayout, decode_row, encode_row, encode_row_as};
 pub use schema::{Column, IndexSchema, PrimaryKey, TableSchema};
 pub use text::{format_value, parse_value, parse_value_at, write_value};
 pub use types::DataType;

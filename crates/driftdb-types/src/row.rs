@@ -41,7 +41,34 @@ pub fn encode_row(schema: &TableSchema, values: &[Value]) -> Result<Vec<u8>, Cod
     if values.len() != columns {
         return Err(CodecError::ColumnCount { columns, values: values.len() });
     }
-    let count = u16::try_from(columns).map_err(|_| CodecError::TooLong(columns))?;
+    let columns = u16::try_from(columns).map_err(|_| CodecError::TooLong(columns))?;
+    encode_row_as(RowLayout { version: schema.version, columns }, schema, values)
+}
+
+/// Of which definition of its table a stored row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowLayout {
+    /// The definition's version.
+    pub version: u32,
+    /// How many columns the table had then, dropped ones included.
+    pub columns: u16,
+}
+
+impl RowLayout {
+    /// What a stored row says.
+    pub fn of(payload: &[u8]) -> Result<RowLayout, CodecError> {
+        Parts::of(payload).map(|parts| parts.layout)
+    }
+}
+
+/// The stored form of a row as an earlier definition of its table had it. `schema` is that one or a later one, of which the
+/// first columns and the first of `values` are taken. What [`decode_row`] gave becomes the same bytes again, if they were made
+/// by [`encode_row`].
+pub fn encode_row_as(layout: RowLayout, schema: &TableSchema, values: &[Value]) -> Result<Vec<u8>, CodecError> {
+    let columns = usize::from(layout.columns);
+    let (Some(values), Some(definitions)) = (values.get(..columns), schema.columns.get(..columns)) else {
+        return Err(CodecError::ColumnCount { columns, values: values.len() });
+    };
     let data_max: usize = values.iter().map(encoded_len_max).sum();
     let narrow = data_max <= usize::from(u16::MAX);
     let end_bytes = if narrow { 2 } else { 4 };
@@ -51,10 +78,10 @@ pub fn encode_row(schema: &TableSchema, values: &[Value]) -> Result<Vec<u8>, Cod
 
     let mut out = Vec::with_capacity(data_at + data_max);
     out.push(if narrow { FORMAT_NARROW } else { FORMAT_WIDE });
-    out.extend_from_slice(&schema.version.to_le_bytes());
-    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(&layout.version.to_le_bytes());
+    out.extend_from_slice(&layout.columns.to_le_bytes());
     out.resize(data_at, 0);
-    for (at, (value, column)) in values.iter().zip(&schema.columns).enumerate() {
+    for (at, (value, column)) in values.iter().zip(definitions).enumerate() {
         if value.is_null() {
             if let Some(bits) = out.get_mut(nulls_at + at / 8) {
                 *bits |= 1 << (at % 8);
@@ -202,7 +229,7 @@ fn decode_column(ty: DataType, bytes: &[u8]) -> Result<Value, CodecError> {
 
 /// A payload taken apart.
 struct Parts<'a> {
-    columns: usize,
+    layout: RowLayout,
     nulls: &'a [u8],
     ends: &'a [u8],
     end_bytes: usize,
@@ -221,16 +248,18 @@ impl<'a> Parts<'a> {
     fn of(payload: &'a [u8]) -> Result<Parts<'a>, CodecError> {
         let truncated = CodecError::Truncated { what: "row", len: payload.len() };
         let (header, rest) = payload.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| truncated.clone())?;
-        let [format, _, _, _, _, low, high] = *header;
+        let [format, v0, v1, v2, v3, low, high] = *header;
         let end_bytes = match format {
             FORMAT_NARROW => 2,
             FORMAT_WIDE => 4,
             other => return Err(CodecError::UnknownFormat(other)),
         };
-        let columns = usize::from(u16::from_le_bytes([low, high]));
+        let layout =
+            RowLayout { version: u32::from_le_bytes([v0, v1, v2, v3]), columns: u16::from_le_bytes([low, high]) };
+        let columns = usize::from(layout.columns);
         let (nulls, rest) = rest.split_at_checked(columns.div_ceil(8)).ok_or_else(|| truncated.clone())?;
         let (ends, data) = rest.split_at_checked(columns * end_bytes).ok_or(truncated)?;
-        Ok(Parts { columns, nulls, ends, end_bytes, data })
+        Ok(Parts { layout, nulls, ends, end_bytes, data })
     }
 
     /// Where the column before entry `at` ends, counted from 1.
@@ -244,7 +273,7 @@ impl<'a> Parts<'a> {
     }
 
     fn field(&self, at: usize) -> Result<Field<'a>, CodecError> {
-        if at >= self.columns {
+        if at >= usize::from(self.layout.columns) {
             return Ok(Field::Missing);
         }
         if self.nulls.get(at / 8).is_some_and(|bits| bits & (1 << (at % 8)) != 0) {
@@ -264,11 +293,6 @@ fn missing_value(column: &Column) -> Result<Value, CodecError> {
     let Some(text) = &column.missing else { return Ok(Value::Null) };
     parse_value(column.data_type, text, &TimeZone::utc())
         .map_err(|_| CodecError::MissingValue { column: column.name.clone(), text: text.clone() })
-}
-
-/// How many columns a stored row has: those its table had, dropped ones included, when it was written.
-pub fn row_column_count(payload: &[u8]) -> Result<usize, CodecError> {
-    Parts::of(payload).map(|parts| parts.columns)
 }
 
 /// The values of a stored row, one for each of `schema.columns`, those of dropped columns included.

@@ -21,26 +21,54 @@ pub(crate) struct Arguments {
     data: PathBuf,
 }
 
-/// What was found.
+/// What was found, and said.
 #[derive(Default)]
-struct Diagnosis {
+pub(crate) struct Diagnosis {
     damages: usize,
 }
 
 impl Diagnosis {
-    fn damage(&mut self, what: &str) {
+    /// Says what is wrong.
+    pub(crate) fn damage(&mut self, what: &str) {
         self.damages += 1;
         complain!("damaged: {what}");
+    }
+
+    /// Whether nothing is wrong.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.damages == 0
+    }
+
+    /// Says how much is wrong.
+    pub(crate) fn say_count(&self, data: &Path) {
+        complain!("{}: {} found", data.display(), self.damages);
     }
 }
 
 /// Checks everything, says what is wrong on standard error, and gives 0 where nothing is.
 pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
     let data = arguments.data.as_path();
+    check_there(env, data)?;
+    let _lock = lock_directory(env, data)?;
+    let diagnosis = examine(env, data);
+    if diagnosis.is_sound() {
+        say!("{}: nothing wrong", data.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    diagnosis.say_count(data);
+    Ok(ExitCode::from(exit::DAMAGED))
+}
+
+/// Fails where there is no database.
+pub(crate) fn check_there(env: &Env, data: &Path) -> Result<()> {
     if !env.disk.exists(&data.join(LOG_DIR))? && !driftdb_store::is_there(env, data)? {
         bail!("{} holds no database", data.display());
     }
-    let _lock = lock_directory(env, data)?;
+    Ok(())
+}
+
+/// Reads every file of a database that is locked, and says what is wrong.
+pub(crate) fn examine(env: &Env, data: &Path) -> Diagnosis {
     // A library that panics over damage is a finding, not a failure of the doctor's.
     std::panic::set_hook(Box::new(|_| {}));
     let mut diagnosis = Diagnosis::default();
@@ -51,12 +79,7 @@ pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
     // Where the checkpoint cannot be read, the store's findings say so, and the log is looked at as a whole.
     let from = driftdb_store::read_checkpoint(env, data).map_or(Lsn(0), |checkpoint| checkpoint.lsn);
     check_log(env, data, from, &mut diagnosis);
-    if diagnosis.damages == 0 {
-        say!("{}: nothing wrong", data.display());
-        return Ok(ExitCode::SUCCESS);
-    }
-    complain!("{}: {} found", data.display(), diagnosis.damages);
-    Ok(ExitCode::from(exit::DAMAGED))
+    diagnosis
 }
 
 fn check_store(env: &Env, data: &Path, diagnosis: &mut Diagnosis) {

@@ -1,4 +1,4 @@
-//! The one binary: `serve`, `init`, `sql`, `doctor`. Each command is a module; what they share is small.
+//! The one binary: `serve`, `init`, `sql`, `doctor`, `verify`. Each command is a module; what they share is small.
 
 mod config;
 mod credentials;
@@ -9,6 +9,7 @@ mod init;
 mod say;
 mod serve;
 mod shell;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,9 @@ enum Command {
     Sql(shell::Arguments),
     /// Check every file of a stopped database.
     Doctor(doctor::Arguments),
+    /// Check that a stopped database holds what was committed, down to the last byte.
+    #[command(after_help = verify::HELP)]
+    Verify(verify::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Init(arguments) => init::init(&env, &arguments).map(|()| ExitCode::SUCCESS),
         Command::Sql(arguments) => shell::shell(&env, &arguments),
         Command::Doctor(arguments) => doctor::doctor(&env, &arguments),
+        Command::Verify(arguments) => verify::verify(&env, &arguments),
     };
     done.unwrap_or_else(|error| {
         complain!("driftdb: {error:#}");

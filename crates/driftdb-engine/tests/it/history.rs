@@ -254,11 +254,11 @@ fn a_commit_says_who_and_what() {
     let stamp = txn.commit(&meta).unwrap().unwrap();
     let view = engine.view();
     let record = engine.commit_record(&view, stamp.seq).unwrap().unwrap();
+    assert_eq!(record.tables().collect::<Vec<_>>(), [table.id, indexed.id]);
     assert_eq!((record.stamp, record.meta, record.rows), (stamp, meta, 3));
-    assert_eq!(record.tables, [table.id, indexed.id]);
     assert_eq!(engine.commit_record(&view, stamp.seq.next()).unwrap(), None);
     let made = engine.commit_record(&view, CommitSeq(1)).unwrap().unwrap();
-    assert_eq!((made.tables, made.rows), (vec![table.id], 0));
+    assert_eq!((made.tables().collect(), made.rows), (vec![table.id], 0));
     let seqs = |reverse| -> Vec<u64> {
         let commits = engine.commits(&view, CommitSeq(2)..=CommitSeq(9), reverse).unwrap();
         commits.map(|commit| commit.unwrap().stamp.seq.0).collect()

@@ -18,3 +18,4 @@ mod one_history;
 mod schema;
 mod serializable;
 mod support;
+mod verify;

@@ -42,7 +42,7 @@ mod codec;
 mod pages;
 mod rows;
 
-use backend::{Backend, Gate};
+pub(crate) use backend::{Backend, Gate};
 use codec::encode_value;
 pub(crate) use codec::{decode_key, decode_value, encode_key};
 pub(crate) use pages::PageFile;

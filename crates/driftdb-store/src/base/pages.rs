@@ -4,7 +4,7 @@
 //! page is read from the disk, so that a flipped bit is an error and never an answer. The checksum stands behind its page
 //! and is written with it in one piece: redb never writes over a page that a commit can see, so a write that a crash
 //! cut short tears only pages nobody will read. Its first page is the exception: redb writes over its own header there, in
-//! which each of two slots has a checksum; that page's stays unused.
+//! which each of two slots has a checksum. A crash may tear that write, so that page's checksum is only for the doctor.
 
 use std::io;
 use std::path::Path;
@@ -15,14 +15,14 @@ use driftdb_env::DiskFile;
 use crate::{Result, StoreError};
 
 /// The version of the base's and the history's layout.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const MAGIC: [u8; 8] = *b"DRIFTBAS";
 /// Magic, format, and the CRC-32C of both, at the beginning of the file's first 4 KiB.
 const HEADER_BYTES: usize = 16;
 /// Where the first page begins.
 const PAGES_AT: usize = 4096;
 const PAGE: usize = 4096;
-/// What redb has in its first page: the rest is zero.
+/// What redb has in its first page, at least: the rest is zero.
 const REDB_HEADER_BYTES: usize = 320;
 /// A page and its checksum.
 const SLOT: usize = PAGE + size_of::<u32>();
@@ -75,18 +75,13 @@ impl PageFile {
     /// Where the file holds bytes that were never written there: pages with wrong checksums, whether anything refers to
     /// them or not, and what must be zero and is not.
     pub(crate) fn spoiled(&self) -> io::Result<Vec<u64>> {
-        let mut first = [0; PAGES_AT + SLOT];
+        let mut first = [0; PAGES_AT];
         self.file.read_at(0, &mut first)?;
-        let unused = [HEADER_BYTES..PAGES_AT, PAGES_AT + REDB_HEADER_BYTES..PAGES_AT + SLOT];
-        let mut spoiled: Vec<u64> = unused
-            .into_iter()
-            .filter_map(|range| {
-                let stray = first.get(range.clone())?.iter().position(|byte| *byte != 0)?;
-                Some((range.start + stray) as u64)
-            })
-            .collect();
+        let unused = first.get(HEADER_BYTES..).unwrap_or_default();
+        let stray = unused.iter().position(|byte| *byte != 0);
+        let mut spoiled: Vec<u64> = stray.iter().map(|at| (HEADER_BYTES + at) as u64).collect();
         let mut slot = [0; SLOT];
-        for number in 1..self.len()? / PAGE as u64 {
+        for number in 0..self.len()? / PAGE as u64 {
             self.file.read_at(slot_at(number), &mut slot)?;
             let (page, sum) = slot.split_at(PAGE);
             // Space that was set aside, and not written yet.
@@ -94,6 +89,11 @@ impl PageFile {
             if !is_blank && sum != checksum(number, page) {
                 spoiled.push(slot_at(number));
             }
+        }
+        // The file's length is that of its pages.
+        let end = slot_at(self.len()? / PAGE as u64);
+        if self.file.len()? != end {
+            spoiled.push(end);
         }
         Ok(spoiled)
     }
@@ -150,10 +150,16 @@ impl DiskFile for PageFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let first = PageFile::page_at(offset)?;
-        if first == 0 && bytes.len() <= PAGE {
-            return self.file.write_at(slot_at(0), bytes);
-        }
-        if first == 0 || !bytes.len().is_multiple_of(PAGE) {
+        // redb writes its header as a whole, and nothing else of the first page.
+        let mut header = Vec::new();
+        let bytes = if first == 0 && (REDB_HEADER_BYTES..PAGE).contains(&bytes.len()) {
+            header.extend_from_slice(bytes);
+            header.resize(PAGE, 0);
+            header.as_slice()
+        } else {
+            bytes
+        };
+        if !bytes.len().is_multiple_of(PAGE) {
             let what = format!("{} bytes at {offset} are not whole pages", bytes.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }

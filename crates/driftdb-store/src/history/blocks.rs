@@ -25,8 +25,8 @@ const PART: u64 = 128 * BLOCK;
 /// CRC-32C of each block of a file.
 pub(crate) type BlockSums = Arc<[u32]>;
 
-/// Reads all of a file: its checksum, and those of its blocks.
-pub(crate) fn checksums(file: &dyn DiskFile, len: u64) -> io::Result<(u32, BlockSums)> {
+/// Reads all of a file, which `each` sees in pieces: its checksum, and those of its blocks.
+pub(crate) fn checksums(file: &dyn DiskFile, len: u64, each: &mut dyn FnMut(&[u8])) -> io::Result<(u32, BlockSums)> {
     let mut crc = 0;
     let mut sums = Vec::new();
     let mut buffer = Vec::new();
@@ -34,6 +34,7 @@ pub(crate) fn checksums(file: &dyn DiskFile, len: u64) -> io::Result<(u32, Block
         buffer.resize((len - offset).min(PART) as usize, 0);
         file.read_at(offset, &mut buffer)?;
         crc = crc32c::crc32c_append(crc, &buffer);
+        each(&buffer);
         sums.extend(buffer.chunks(BLOCK as usize).map(crc32c::crc32c));
     }
     Ok((crc, sums.into()))

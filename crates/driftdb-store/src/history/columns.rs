@@ -1,10 +1,11 @@
 //! How versions become columns and columns versions again.
 //!
 //! Every segment has the system columns first, then (for the rows of a table) one column for each column the table
-//! ever had. Their types are chosen so that other engines read them as what they are; a value that its column cannot
-//! hold exactly (a row that cannot be decoded or has more columns, a `numeric(p,s)` of another scale) is not forced into it: the row's
-//! stored bytes then stand in `_payload` beside it, and reading takes them from there. The table's definition is in the
-//! file's metadata, so a segment explains itself.
+//! ever had. Their types are chosen so that other engines read them as what they are. With what `_layout` says of the
+//! definition it was stored under, a row becomes the very bytes again that it was: commits are verified by them for ever. Where
+//! it would not (a row that cannot be decoded or has more columns, a `numeric(p,s)` of another scale), the stored bytes stand in
+//! `_payload`, and reading takes them from there. The table's definition is in the file's metadata, so a segment explains
+//! itself.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
@@ -24,8 +25,7 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType as ArrowType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use driftdb_types::{
-    CommitSeq, DataType, Decimal, Interval, KeyRange, Stamp, TableSchema, Value, decode_row, encode_row,
-    row_column_count,
+    CommitSeq, DataType, Decimal, Interval, KeyRange, RowLayout, Stamp, TableSchema, Value, decode_row, encode_row_as,
 };
 
 use crate::{TreeSchema, Version};
@@ -38,7 +38,9 @@ pub(crate) const TO_SEQ: usize = 3;
 pub(crate) const TO_TIME: usize = 4;
 pub(crate) const DELETED: usize = 5;
 pub(crate) const PAYLOAD: usize = 6;
-const SYSTEM_COLUMNS: [&str; 7] = ["_key", "_from_seq", "_from_time", "_to_seq", "_to_time", "_deleted", "_payload"];
+const LAYOUT: usize = 7;
+const SYSTEM_COLUMNS: [&str; 8] =
+    ["_key", "_from_seq", "_from_time", "_to_seq", "_to_time", "_deleted", "_payload", "_layout"];
 
 /// The metadata's key for the table's definition.
 pub(crate) const SCHEMA_KEY: &str = "driftdb.schema";
@@ -69,12 +71,13 @@ impl Layout {
             timestamp(true),
             ArrowType::Boolean,
             ArrowType::Binary,
+            ArrowType::Int64,
         ];
         let mut fields: Vec<Field> = SYSTEM_COLUMNS
             .iter()
             .zip(types)
             .enumerate()
-            .map(|(place, (name, ty))| field(*name, ty, place == PAYLOAD, place + 1))
+            .map(|(place, (name, ty))| field(*name, ty, place == PAYLOAD || place == LAYOUT, place + 1))
             .collect();
         let mut names: HashSet<String> = SYSTEM_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
         let columns = table.iter().flat_map(|table| &table.columns);
@@ -93,7 +96,8 @@ impl Layout {
     /// About how many bytes the columns take of a payload: what it has, and what is written out in place of the columns
     /// it lacks.
     pub(crate) fn bytes_of(&self, payload: &[u8]) -> usize {
-        let lacking = self.table.as_ref().and_then(|table| table.columns.get(row_column_count(payload).ok()?..));
+        let count = RowLayout::of(payload).map(|layout| usize::from(layout.columns));
+        let lacking = self.table.as_ref().zip(count.ok()).and_then(|(table, count)| table.columns.get(count..));
         let missing = lacking.unwrap_or_default().iter().filter_map(|column| column.missing.as_ref());
         payload.len() + missing.map(String::len).sum::<usize>()
     }
@@ -101,6 +105,7 @@ impl Layout {
     /// The columns of these versions. All of them must be closed.
     pub(crate) fn batch(&self, versions: &[Version]) -> Result<RecordBatch, ArrowError> {
         let mut payloads: Vec<Option<&[u8]>> = vec![None; versions.len()];
+        let mut layouts: Vec<Option<i64>> = vec![None; versions.len()];
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.arrow.fields().len());
         let closed = |stamp: fn(&Stamp) -> i64| versions.iter().map(move |version| version.to.as_ref().map(stamp));
         let mut user_columns = Vec::new();
@@ -108,12 +113,16 @@ impl Layout {
             Some(table) => {
                 let rows: Vec<Vec<Value>> = versions
                     .iter()
-                    .zip(&mut payloads)
-                    .map(|(version, payload)| {
-                        row_of(table, &version.payload).unwrap_or_else(|| {
+                    .zip(payloads.iter_mut().zip(&mut layouts))
+                    .map(|(version, (payload, layout))| match row_of(table, &version.payload) {
+                        Some((of, row)) => {
+                            *layout = Some(layout_column(of));
+                            row
+                        }
+                        None => {
                             *payload = Some(&version.payload);
                             Vec::new()
-                        })
+                        }
                     })
                     .collect();
                 for (id, column) in table.columns.iter().enumerate() {
@@ -130,18 +139,28 @@ impl Layout {
         columns.push(times(closed(|stamp| stamp.time_us)));
         columns.push(Arc::new(BooleanArray::from_iter(versions.iter().map(|version| Some(version.deleted)))));
         columns.push(Arc::new(BinaryArray::from_iter(payloads)));
+        columns.push(Arc::new(Int64Array::from_iter(layouts)));
         columns.extend(user_columns);
         RecordBatch::try_new(Arc::clone(&self.arrow), columns)
     }
 }
 
-/// The values of a row that the table's columns hold exactly; `None` when they do not, or there are more.
-fn row_of(table: &TableSchema, payload: &[u8]) -> Option<Vec<Value>> {
-    if row_column_count(payload).is_ok_and(|count| count > table.columns.len()) {
-        return None;
-    }
+/// The values of a row that the table's columns hold exactly, so that the same bytes can be made of them again; `None` when
+/// they do not, or there are more.
+fn row_of(table: &TableSchema, payload: &[u8]) -> Option<(RowLayout, Vec<Value>)> {
+    let layout = RowLayout::of(payload).ok()?;
     let row = decode_row(table, payload).ok()?;
-    row.iter().zip(&table.columns).all(|(value, column)| fits(value, column.data_type)).then_some(row)
+    let exact = row.iter().zip(&table.columns).all(|(value, column)| fits(value, column.data_type))
+        && encode_row_as(layout, table, &row).is_ok_and(|bytes| bytes == payload);
+    exact.then_some((layout, row))
+}
+
+fn layout_column(RowLayout { version, columns }: RowLayout) -> i64 {
+    i64::from(version) << 16 | i64::from(columns)
+}
+
+fn layout_of(column: i64) -> Option<RowLayout> {
+    Some(RowLayout { version: u32::try_from(column >> 16).ok()?, columns: u16::try_from(column & 0xFFFF).ok()? })
 }
 
 fn seq_column(stamp: &Stamp) -> i64 {
@@ -376,6 +395,8 @@ impl<'b> Rows<'b> {
     /// The payload, from the table's columns.
     fn encode(&self, row: usize) -> Result<Vec<u8>, String> {
         let table = self.table.ok_or_else(|| format!("row {row} has neither columns nor a payload"))?;
+        let layout = self.i64(LAYOUT, row).and_then(layout_of);
+        let layout = layout.ok_or_else(|| format!("_layout of row {row} is missing"))?;
         let values: Option<Vec<Value>> = table
             .columns
             .iter()
@@ -383,7 +404,7 @@ impl<'b> Rows<'b> {
             .map(|(id, column)| read(column.data_type, self.column(SYSTEM_COLUMNS.len() + id)?, row))
             .collect();
         let values = values.ok_or_else(|| format!("row {row} lacks a column or has one of another type"))?;
-        encode_row(table, &values).map_err(|error| format!("row {row}: {error}"))
+        encode_row_as(layout, table, &values).map_err(|error| format!("row {row}: {error}"))
     }
 }
 

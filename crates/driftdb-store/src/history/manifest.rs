@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use driftdb_env::{Disk, OpenOptions};
-use driftdb_types::{CommitSeq, KeyRange, TreeId};
+use driftdb_types::{CommitSeq, Digest, Digester, KeyRange, TreeId};
 use serde::{Deserialize, Serialize};
 
 use super::blocks::{BlockSums, checksums};
@@ -81,8 +81,10 @@ pub(crate) struct SegmentMeta {
     pub(crate) tree: TreeId,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
-    /// CRC32C of the whole file.
+    /// CRC32C of the whole file: for finding damage, whenever the file is used.
     pub(crate) crc: u32,
+    /// SHA-256 of the whole file: for finding what somebody changed who knows checksums.
+    pub(crate) digest: Digest,
     /// How many compactions its rows went through at most.
     pub(crate) level: u32,
     #[serde(flatten)]
@@ -124,6 +126,21 @@ impl Segment {
     /// notices only some of what may happen to a file: without this, a flipped bit would be read, and written again with a
     /// checksum that says it is right.
     pub(crate) fn verify(&self, disk: &Arc<dyn Disk>) -> Result<BlockSums> {
+        self.read_all(disk, &mut |_| {})
+    }
+
+    /// As [`Segment::verify`], and compares the digest too, which takes longer.
+    pub(crate) fn verify_digest(&self, disk: &Arc<dyn Disk>) -> Result<()> {
+        let mut digester = Digester::default();
+        self.read_all(disk, &mut |bytes| digester.update(bytes))?;
+        if digester.finish() == self.meta.digest {
+            Ok(())
+        } else {
+            Err(StoreError::damaged(&self.path, "its digest is not the manifest's"))
+        }
+    }
+
+    fn read_all(&self, disk: &Arc<dyn Disk>, each: &mut dyn FnMut(&[u8])) -> Result<BlockSums> {
         let io = |error| StoreError::io("reading", &self.path, error);
         let file = disk.open(&self.path, OpenOptions::READ).map_err(io)?;
         let len = file.len().map_err(io)?;
@@ -131,7 +148,7 @@ impl Segment {
             let what = format!("it has {len} bytes, and the manifest says {}", self.meta.bytes);
             return Err(StoreError::damaged(&self.path, what));
         }
-        let (crc, sums) = checksums(file.as_ref(), len).map_err(io)?;
+        let (crc, sums) = checksums(file.as_ref(), len, each).map_err(io)?;
         if crc == self.meta.crc {
             Ok(sums)
         } else {

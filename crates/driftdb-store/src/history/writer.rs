@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use driftdb_env::{Disk, DiskFile, OpenOptions};
-use driftdb_types::TreeId;
+use driftdb_types::{Digest, Digester, TreeId};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
@@ -30,11 +30,12 @@ const PENDING_BYTES: usize = 4 << 20;
 const DICTIONARY_BYTES: usize = 64 << 10;
 const WRITE_BYTES: usize = 256 << 10;
 
-/// What Parquet writes to: our disk, in large pieces, with a checksum of all of it.
+/// What Parquet writes to: our disk, in large pieces, with checksum and digest of all of it.
 struct Sink {
     file: Arc<dyn DiskFile>,
     offset: u64,
     crc: u32,
+    digester: Digester,
     buffer: Vec<u8>,
 }
 
@@ -43,6 +44,7 @@ impl Sink {
         if !self.buffer.is_empty() {
             self.file.write_at(self.offset, &self.buffer)?;
             self.crc = crc32c::crc32c_append(self.crc, &self.buffer);
+            self.digester.update(&self.buffer);
             self.offset += self.buffer.len() as u64;
             self.buffer.clear();
         }
@@ -89,11 +91,13 @@ impl SegmentWriter {
         let path = dir.join(file_name(tree, number));
         let layout = Layout::new(schema);
         let file = disk.open(&path, OpenOptions::TRUNCATE).map_err(|error| StoreError::io("creating", &path, error))?;
-        let sink = Sink { file, offset: 0, crc: 0, buffer: Vec::with_capacity(WRITE_BYTES) };
+        let sink =
+            Sink { file, offset: 0, crc: 0, digester: Digester::default(), buffer: Vec::with_capacity(WRITE_BYTES) };
         let properties = properties(&layout)?;
         let writer = ArrowWriter::try_new(sink, Arc::clone(&layout.arrow), Some(properties))
             .map_err(|error| parquet_error("writing", &path, error))?;
-        let meta = SegmentMeta { number, tree, rows: 0, bytes: 0, crc: 0, level, bounds: Bounds::NONE };
+        let meta =
+            SegmentMeta { number, tree, rows: 0, bytes: 0, crc: 0, digest: Digest::ZERO, level, bounds: Bounds::NONE };
         Ok(SegmentWriter {
             disk: Arc::clone(disk),
             dir: dir.to_owned(),
@@ -148,6 +152,7 @@ impl SegmentWriter {
         self.disk.sync_dir(&self.dir).map_err(|error| StoreError::sync(&self.dir, error))?;
         self.meta.bytes = sink.offset;
         self.meta.crc = sink.crc;
+        self.meta.digest = sink.digester.finish();
         Ok(self.meta)
     }
 }

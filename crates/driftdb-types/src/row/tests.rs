@@ -58,6 +58,21 @@ fn rows_of_narrower_columns_read_as_wider_ones() {
 }
 
 #[test]
+fn a_row_of_an_earlier_definition_becomes_the_same_bytes_again() {
+    let mut schema = schema(&[DataType::Int4, DataType::Text]);
+    let payload = encode_row(&schema, &[Value::Int4(5), Value::Null]).unwrap();
+    schema.version += 3;
+    schema.columns.push(Column { missing: Some("7".to_owned()), id: ColumnId(2), ..schema.columns[0].clone() });
+    let values = decode_row(&schema, &payload).unwrap();
+    assert_eq!(values, [Value::Int4(5), Value::Null, Value::Int4(7)]);
+    let layout = RowLayout::of(&payload).unwrap();
+    assert_eq!(encode_row_as(layout, &schema, &values).unwrap(), payload);
+    assert_ne!(encode_row(&schema, &values).unwrap(), payload);
+    let longer = RowLayout { columns: 4, ..layout };
+    assert_eq!(encode_row_as(longer, &schema, &values), Err(CodecError::ColumnCount { columns: 4, values: 3 }));
+}
+
+#[test]
 fn wrong_values_are_refused() {
     let schema = schema(&[DataType::Int4]);
     assert_eq!(encode_row(&schema, &[]), Err(CodecError::ColumnCount { columns: 1, values: 0 }));

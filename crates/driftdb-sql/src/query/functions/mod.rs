@@ -8,6 +8,7 @@
 mod arith;
 mod cast;
 mod catalog;
+mod digest;
 mod from_char;
 mod interval;
 mod json;
@@ -36,9 +37,10 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
     Volatility,
 };
-use driftdb_engine::{Cancel, Catalog, SessionLocks, SessionTxid};
+use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, SessionTxid};
 use driftdb_env::Clock;
-use driftdb_types::{DataType, Error, Result, SqlState, TimeZone, Value};
+use driftdb_store::StoreView;
+use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value};
 use sha2::{Digest, Sha256};
 
 pub(crate) use cast::cast_expr;
@@ -62,9 +64,20 @@ pub(crate) struct Facts {
     pub(crate) client: Arc<Client>,
     pub(crate) statement_time_us: i64,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) engine: Engine,
+    pub(crate) view: Arc<StoreView>,
+    /// The read point of the session or the transaction, if there is one.
+    pub(crate) system_time: Option<CommitSeq>,
     pub(crate) cancel: Arc<Cancel>,
     pub(crate) locks: Arc<SessionLocks>,
     pub(crate) txid: Arc<SessionTxid>,
+}
+
+impl Facts {
+    /// The last commit that the statement sees.
+    pub(crate) fn last_commit(&self) -> CommitSeq {
+        self.system_time.unwrap_or_else(|| self.view.stamp().seq)
+    }
 }
 
 /// How a function treats NULL arguments.
@@ -97,7 +110,7 @@ pub(crate) fn is_not_done(name: &str) -> bool {
 }
 
 /// All builtins. No name is there twice: the second would never be found.
-const GROUPS: [&[Builtin]; 15] = [
+const GROUPS: [&[Builtin]; 16] = [
     arith::OPERATORS,
     text::FUNCTIONS,
     math::FUNCTIONS,
@@ -112,6 +125,7 @@ const GROUPS: [&[Builtin]; 15] = [
     misc::FUNCTIONS,
     key::FUNCTIONS,
     txid::FUNCTIONS,
+    digest::FUNCTIONS,
     locks::FUNCTIONS,
 ];
 

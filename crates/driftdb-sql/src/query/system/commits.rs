@@ -33,9 +33,8 @@ fn commits(ctx: &QueryContext) -> Result<ValueRows> {
         let record = record?;
         // A table is named as it was last called, dropped ones too.
         let names: Vec<String> = record
-            .tables
-            .iter()
-            .map(|id| engine.table_ever(*id).map_or_else(|| id.to_string(), |table| table.name.clone()))
+            .tables()
+            .map(|id| engine.table_ever(id).map_or_else(|| id.to_string(), |table| table.name.clone()))
             .collect();
         Ok(vec![
             Value::Int8(i64::try_from(record.stamp.seq.0).unwrap_or(i64::MAX)),

@@ -1,0 +1,181 @@
+//! Verification: whether the row versions that are there are those that were committed.
+//!
+//! The chain of commits ([`crate::chain`]) is computed again from the first commit to the last, from nothing but the tree of
+//! commits; and what each commit did to each table, from nothing but the row versions. They come in the order of tree, key and
+//! time, and so for each commit in the order in which its writes were folded: one walk over all versions does for as many
+//! commits as there is memory for one digest each.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use driftdb_store::{Period, ReadPoint, StoreView, Version};
+use driftdb_types::{CommitSeq, Digest, Error, KeyRange, Result, SqlState, TreeId};
+
+use crate::catalog::KnownTrees;
+use crate::chain::{fold, owner_of, write_digest};
+use crate::commits::entry_digest;
+use crate::record::{CommitRecord, decode_entry};
+
+/// How many tables of commits are compared in one walk over all versions. Each takes some 130 bytes.
+const PASS_MAX: usize = 1_000_000;
+/// No more findings than this are told.
+const FINDINGS_MAX: usize = 20;
+
+/// A commit's digest, as it can be noted down: `seq:digest`. It stands for that commit and for all before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitDigest {
+    /// The commit; [`CommitSeq::ZERO`] before the first.
+    pub seq: CommitSeq,
+    /// Of its entry.
+    pub digest: Digest,
+}
+
+impl fmt::Display for CommitDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.seq, self.digest)
+    }
+}
+
+impl FromStr for CommitDigest {
+    type Err = Error;
+
+    /// 22023 when it is none.
+    fn from_str(text: &str) -> Result<CommitDigest> {
+        let parts = text.trim().split_once(':');
+        let parsed = parts.and_then(|(seq, digest)| {
+            Some(CommitDigest { seq: CommitSeq(seq.parse().ok()?), digest: digest.parse().ok()? })
+        });
+        parsed.ok_or_else(|| {
+            Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("\"{text}\" is no commit's digest"))
+                .hint("driftdb_digest() gives one: a commit's number, a colon and 64 hexadecimal digits.")
+        })
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// How many commits there are.
+    pub commits: u64,
+    /// How many row versions, index entries and definitions were compared with what the commits say.
+    pub versions: u64,
+    /// The newest commit's digest.
+    pub digest: CommitDigest,
+    /// What is not as it was committed.
+    pub findings: Vec<String>,
+    /// How many findings there are beyond those.
+    pub more: u64,
+}
+
+impl Verification {
+    fn found(&mut self, what: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(what);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// Verifies everything in a view, and that it holds what was `noted` earlier.
+pub(crate) fn verify(view: &Arc<StoreView>, known: &KnownTrees, noted: &[CommitDigest]) -> Result<Verification> {
+    let mut found = Verification::default();
+    let mut pass = Pass::default();
+    for entry in view.scan(TreeId::COMMITS, &KeyRange::all(), ReadPoint::Latest, false)? {
+        let entry = entry?;
+        let (commit, _) = decode_entry(&entry.payload)?;
+        let before = found.digest;
+        found.digest = CommitDigest { seq: commit.stamp.seq, digest: entry_digest(&entry.payload) };
+        found.commits += 1;
+        check_link(&mut found, before, &entry, &commit);
+        let digest = found.digest;
+        for other in noted.iter().filter(|other| other.seq == digest.seq && **other != digest) {
+            let what = format!("commit {} is not the one whose digest was noted: {}", other.seq, other.digest);
+            found.found(what);
+        }
+        pass.expect(&commit);
+        if pass.tables.len() >= PASS_MAX {
+            pass.finish(&mut found, view, known)?;
+        }
+    }
+    pass.finish(&mut found, view, known)?;
+    let last = found.digest.seq;
+    for other in noted.iter().filter(|other| other.seq > last) {
+        let what = format!("commit {}, whose digest was noted, is missing: the last one is {last}", other.seq);
+        found.found(what);
+    }
+    Ok(found)
+}
+
+/// Whether an entry of the tree of commits follows the one before it.
+fn check_link(found: &mut Verification, before: CommitDigest, entry: &Version, commit: &CommitRecord) {
+    let seq = commit.stamp.seq;
+    if seq != before.seq.next() || entry.key.as_ref() != seq.0.to_be_bytes() || entry.from != commit.stamp {
+        found.found(format!("the commit after {} says that it is {seq}, of another place", before.seq));
+    }
+    if commit.previous != before.digest {
+        found.found(format!("commit {seq} follows another commit {} than the one that is there", before.seq));
+    }
+}
+
+/// What a table's part in a commit is to be, and what of it has come so far.
+struct Contents {
+    expected: Digest,
+    seen: Digest,
+}
+
+/// Some commits, whose contents are compared in one walk over all versions.
+#[derive(Default)]
+struct Pass {
+    first: CommitSeq,
+    last: CommitSeq,
+    tables: HashMap<(CommitSeq, TreeId), Contents>,
+}
+
+impl Pass {
+    fn expect(&mut self, commit: &CommitRecord) {
+        let seq = commit.stamp.seq;
+        if self.tables.is_empty() {
+            self.first = seq;
+        }
+        self.last = seq;
+        let expected = |digest| Contents { expected: digest, seen: Digest::ZERO };
+        self.tables.extend(commit.contents.iter().map(|of| ((seq, of.table), expected(of.digest))));
+    }
+
+    /// Walks over all versions of the time, compares, and is empty again.
+    fn finish(&mut self, found: &mut Verification, view: &Arc<StoreView>, known: &KnownTrees) -> Result<()> {
+        let (start, end) = (CommitSeq(self.first.0.saturating_sub(1)), self.last.next());
+        for (tree, table) in known.all_trees() {
+            for version in view.versions(tree, &KeyRange::all(), Period::Overlaps { start, end })? {
+                let version = version?;
+                let owner = owner_of(tree, &version.key, |_| Some(table));
+                found.versions += 1;
+                self.see(found, version.from.seq, owner, || write_digest(tree, &version.key, Some(&version.payload)));
+                if let Some(to) = version.to.filter(|_| version.deleted) {
+                    self.see(found, to.seq, owner, || write_digest(tree, &version.key, None));
+                }
+            }
+        }
+        let mut wrong: Vec<_> =
+            self.tables.drain().filter(|(_, of)| of.seen != of.expected).map(|(place, _)| place).collect();
+        wrong.sort_unstable();
+        for (seq, table) in wrong {
+            found.found(format!("what commit {seq} did to {} is not what is there", known.describe(table)));
+        }
+        Ok(())
+    }
+
+    /// A write of this commit to one of this table's trees.
+    fn see(&mut self, found: &mut Verification, seq: CommitSeq, table: TreeId, write: impl FnOnce() -> Digest) {
+        if seq < self.first || seq > self.last {
+            return;
+        }
+        match self.tables.get_mut(&(seq, table)) {
+            Some(of) => of.seen = fold(of.seen, write()),
+            None => found.found(format!("a version in table {table} says that commit {seq} wrote it, which did not")),
+        }
+    }
+}
