@@ -188,6 +188,8 @@ pub(crate) struct KnownTrees {
     tables: RwLock<HashMap<TreeId, Arc<TableSchema>>>,
     /// The table of each index that ever was.
     owners: RwLock<BTreeMap<TreeId, TreeId>>,
+    /// The first commit as of which each table can be read, once that is durable.
+    horizons: RwLock<HashMap<TreeId, CommitSeq>>,
 }
 
 impl KnownTrees {
@@ -206,11 +208,36 @@ impl KnownTrees {
         self.owners.read().get(&tree).copied()
     }
 
+    /// The trees of a table, those of indexes dropped since included, in their order.
+    pub(crate) fn trees_of(&self, table: TreeId) -> Vec<TreeId> {
+        let owners = self.owners.read();
+        let mut trees: Vec<TreeId> = owners.iter().filter(|(_, of)| **of == table).map(|(tree, _)| *tree).collect();
+        trees.push(table);
+        trees.sort_unstable();
+        trees
+    }
+
+    /// Every table there ever was, by its last definition.
+    pub(crate) fn tables(&self) -> Vec<Arc<TableSchema>> {
+        self.tables.read().values().cloned().collect()
+    }
+
+    /// Versions of the table that ended at or before this commit may go from now on.
+    pub(crate) fn set_horizon(&self, table: TreeId, horizon: CommitSeq) {
+        self.horizons.write().insert(table, horizon);
+    }
+
     /// Every tree in which commits write, the tree of commits apart, with the table that it belongs to.
     pub(crate) fn all_trees(&self) -> BTreeMap<TreeId, TreeId> {
         let mut trees = self.owners.read().clone();
-        let own =
-            self.tables.read().keys().copied().chain([TreeId::CATALOG]).map(|table| (table, table)).collect::<Vec<_>>();
+        let own = self
+            .tables
+            .read()
+            .keys()
+            .copied()
+            .chain([TreeId::CATALOG, TreeId::PINS, TreeId::HORIZONS])
+            .map(|table| (table, table))
+            .collect::<Vec<_>>();
         trees.extend(own);
         trees
     }
@@ -230,6 +257,11 @@ impl SchemaSource for KnownTrees {
             Some(schema) => Some(TreeSchema::Rows(Arc::clone(schema))),
             None => Some(TreeSchema::Opaque),
         }
+    }
+
+    fn horizon(&self, tree: TreeId) -> CommitSeq {
+        let table = self.owner(tree).unwrap_or(tree);
+        self.horizons.read().get(&table).copied().unwrap_or_default()
     }
 }
 
@@ -378,6 +410,7 @@ mod tests {
                 constraint: false,
             }],
             options: Vec::new(),
+            retention: None,
         })
     }
 

@@ -25,6 +25,7 @@ use crate::reads::ReadTracker;
 use crate::recent::RecentWrites;
 use crate::record::CommitRecord;
 use crate::recovery::{Recovery, replay};
+use crate::retention::{self, Collector};
 use crate::transaction::{Transaction, TxnOptions};
 use crate::txid::{NamedTransactions, SessionTxid};
 use crate::verify::{self, CommitDigest, Verification};
@@ -43,7 +44,7 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     options: EngineOptions,
     store: Store,
     catalogs: Arc<Catalogs>,
@@ -53,6 +54,7 @@ struct Inner {
     budget: Arc<Budget>,
     pipeline: Arc<Pipeline>,
     thread: Mutex<Option<TaskHandle>>,
+    collector: Arc<Collector>,
     closed: AtomicBool,
     recovery: Recovery,
     env: Env,
@@ -105,6 +107,7 @@ impl Engine {
         let (pipeline, checkpoint) = (&engine.inner.pipeline, store.checkpoint());
         if engine.inner.options.background {
             pipeline.trim_log(checkpoint.lsn);
+            engine.inner.collector.start(&engine, Arc::downgrade(&engine.inner))?;
         } else {
             pipeline.remove_log_before(checkpoint.lsn);
         }
@@ -114,7 +117,12 @@ impl Engine {
     fn recover(env: Env, dir: &Path, options: EngineOptions, store: Store, known: Arc<KnownTrees>) -> Result<Engine> {
         let (log, recovery) = replay(&env, &dir.join(LOG_DIR), &options, &store, &known)?;
         let view = store.view();
-        let catalogs = Arc::new(Catalogs::load(known, &view)?);
+        let catalogs = Arc::new(Catalogs::load(Arc::clone(&known), &view)?);
+        for (table, horizon) in retention::horizons(&view)? {
+            known.set_horizon(table, horizon.stamp.seq);
+            // Nobody reads yet.
+            store.raise_horizon(&known.trees_of(table), || Ok::<_, Error>(horizon.stamp.seq))?;
+        }
         let (floors, digest) = commits::last(&view)?.unzip();
         let counters = Arc::new(Counters::new(floors));
         let budget = Budget::new(options.transaction_bytes_max);
@@ -148,6 +156,7 @@ impl Engine {
             counters,
             pipeline,
             thread: Mutex::new(Some(thread)),
+            collector: Arc::default(),
             closed: AtomicBool::new(false),
             recovery,
             env,
@@ -156,12 +165,23 @@ impl Engine {
         Ok(Engine { inner: Arc::new(inner) })
     }
 
+    /// Another handle, while there is one.
+    pub(crate) fn of(inner: &Weak<Inner>) -> Option<Engine> {
+        inner.upgrade().map(|inner| Engine { inner })
+    }
+
+    /// What was ever defined.
+    pub(crate) fn known(&self) -> &KnownTrees {
+        self.inner.catalogs.known()
+    }
+
     /// Ends it in good order: refuses new commits, waits for those under way, makes a checkpoint, ends the threads and
     /// gives the directory up. A second call does nothing.
     pub fn close(&self) -> Result<()> {
         if self.inner.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
+        self.inner.collector.stop();
         self.inner.pipeline.close();
         self.inner.store.stop_background();
         // A log that failed may hold less than the store has been given; recovery is to start from the log then.
@@ -284,7 +304,7 @@ impl Engine {
 
     /// Whether everything is what was committed, and still leads to the digests that were noted earlier. Reads all there is.
     pub fn verify(&self, noted: &[CommitDigest]) -> Result<Verification> {
-        verify::verify(&self.view(), self.inner.catalogs.known(), noted)
+        verify::verify(&self.view(), self.known(), noted)
     }
 
     /// The commits of a range, in order or against it.

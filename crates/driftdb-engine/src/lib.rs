@@ -10,7 +10,8 @@
 //!   log ─┴─ store                                     (crates below; recovery.rs replays one into the other)
 //!
 //!   Catalog       which tables there are, at a stamp  catalog.rs
-//!   Commits       when, who and what                  commits.rs
+//!   Commits       when, who and what                  commits.rs, chain.rs, verify.rs
+//!   Retention     what may go, and what holds it      retention.rs, pins.rs
 //! ```
 //!
 //! *Invariants of absence.* Nothing here knows SQL text, plans or the wire; nothing above knows the commit log, a lock
@@ -29,12 +30,14 @@ mod error;
 mod keys;
 mod locks;
 mod options;
+mod pins;
 mod pipeline;
 mod reader;
 mod reads;
 mod recent;
 mod record;
 mod recovery;
+mod retention;
 mod rows;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
@@ -58,9 +61,11 @@ pub use error::StatementError;
 pub use keys::{IndexEntry, clustered_key, index_entry, row_number_key};
 pub use locks::{AdvisoryKey, LockMode};
 pub use options::EngineOptions;
+pub use pins::Pin;
 pub use reader::{RowVersion, TxnReader, TxnScan};
 pub use record::{CommitMeta, CommitRecord};
 pub use recovery::Recovery;
+pub use retention::RetentionPlan;
 pub use rows::InsertOutcome;
 pub use transaction::{Isolation, LockWait, RowLock, Savepoint, TableLock, Transaction, TxnOptions};
 pub use txid::{SessionTxid, Txid, TxidStatus};

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use driftdb_store::{ReadPoint, StoreView, Write};
+use driftdb_store::{Hold, ReadPoint, StoreView, Write};
 use driftdb_types::{CommitSeq, Error, KeyRange, Result, SqlState, Stamp, TableSchema, TreeId, TxnId};
 use imbl::OrdMap;
 
@@ -170,6 +170,8 @@ pub struct Transaction {
     table_locks: BTreeMap<TreeId, TableLock>,
     /// What it reads, where that has to be true at its commit.
     reads: Option<Arc<ReadTracker>>,
+    /// Commits as of which it reads, or makes pins: they stay readable until its end.
+    holds: Vec<Hold>,
 }
 
 impl Transaction {
@@ -199,7 +201,18 @@ impl Transaction {
             locks,
             table_locks: BTreeMap::new(),
             reads: None,
+            holds: Vec::new(),
         }
+    }
+
+    /// Keeps a hold until the transaction has ended, and what it committed is visible.
+    pub(crate) fn hold_until_end(&mut self, hold: Hold) {
+        self.holds.push(hold);
+    }
+
+    /// Everything can be read as of this commit until the transaction ends, if it can now.
+    pub fn hold(&mut self, seq: CommitSeq) {
+        self.holds.push(self.engine.store().hold(seq));
     }
 
     /// As whom it locks: its session's id, or its own. Good while the engine is open.

@@ -17,6 +17,7 @@ use crate::catalog::KnownTrees;
 use crate::chain::{fold, owner_of, write_digest};
 use crate::commits::entry_digest;
 use crate::record::{CommitRecord, decode_entry};
+use crate::retention::{Horizon, horizons, state_digest};
 
 /// How many tables of commits are compared in one walk over all versions. Each takes some 130 bytes.
 const PASS_MAX: usize = 1_000_000;
@@ -82,7 +83,8 @@ impl Verification {
 /// Verifies everything in a view, and that it holds what was `noted` earlier.
 pub(crate) fn verify(view: &Arc<StoreView>, known: &KnownTrees, noted: &[CommitDigest]) -> Result<Verification> {
     let mut found = Verification::default();
-    let mut pass = Pass::default();
+    let horizons = horizons(view)?;
+    let mut pass = Pass { horizons: &horizons, first: CommitSeq(1), last: CommitSeq::ZERO, tables: HashMap::new() };
     for entry in view.scan(TreeId::COMMITS, &KeyRange::all(), ReadPoint::Latest, false)? {
         let entry = entry?;
         let (commit, _) = decode_entry(&entry.payload)?;
@@ -101,6 +103,12 @@ pub(crate) fn verify(view: &Arc<StoreView>, known: &KnownTrees, noted: &[CommitD
         }
     }
     pass.finish(&mut found, view, known)?;
+    for (table, horizon) in &horizons {
+        if state_digest(view, &known.trees_of(*table), horizon.stamp.seq)? != horizon.state {
+            let what = format!("the state of {} as of commit {}", known.describe(*table), horizon.stamp.seq);
+            found.found(format!("{what}, where its retention begins, is not what is there"));
+        }
+    }
     let last = found.digest.seq;
     for other in noted.iter().filter(|other| other.seq > last) {
         let what = format!("commit {}, whose digest was noted, is missing: the last one is {last}", other.seq);
@@ -126,30 +134,35 @@ struct Contents {
     seen: Digest,
 }
 
-/// Some commits, whose contents are compared in one walk over all versions.
-#[derive(Default)]
-struct Pass {
+/// Some commits, whose contents are compared in one walk over all versions. Before the horizon of a table there is nothing left
+/// to compare but its state there.
+struct Pass<'h> {
+    horizons: &'h HashMap<TreeId, Horizon>,
     first: CommitSeq,
     last: CommitSeq,
     tables: HashMap<(CommitSeq, TreeId), Contents>,
 }
 
-impl Pass {
+impl Pass<'_> {
+    fn is_beyond(&self, table: TreeId, seq: CommitSeq) -> bool {
+        self.horizons.get(&table).is_some_and(|horizon| seq <= horizon.stamp.seq)
+    }
+
     fn expect(&mut self, commit: &CommitRecord) {
         let seq = commit.stamp.seq;
-        if self.tables.is_empty() {
-            self.first = seq;
-        }
         self.last = seq;
-        let expected = |digest| Contents { expected: digest, seen: Digest::ZERO };
-        self.tables.extend(commit.contents.iter().map(|of| ((seq, of.table), expected(of.digest))));
+        for of in &commit.contents {
+            if !self.is_beyond(of.table, seq) {
+                self.tables.insert((seq, of.table), Contents { expected: of.digest, seen: Digest::ZERO });
+            }
+        }
     }
 
     /// Walks over all versions of the time, compares, and is empty again.
     fn finish(&mut self, found: &mut Verification, view: &Arc<StoreView>, known: &KnownTrees) -> Result<()> {
         let (start, end) = (CommitSeq(self.first.0.saturating_sub(1)), self.last.next());
         for (tree, table) in known.all_trees() {
-            for version in view.versions(tree, &KeyRange::all(), Period::Overlaps { start, end })? {
+            for version in view.versions_left(tree, &KeyRange::all(), Period::Overlaps { start, end })? {
                 let version = version?;
                 let owner = owner_of(tree, &version.key, |_| Some(table));
                 found.versions += 1;
@@ -161,6 +174,7 @@ impl Pass {
         }
         let mut wrong: Vec<_> =
             self.tables.drain().filter(|(_, of)| of.seen != of.expected).map(|(place, _)| place).collect();
+        self.first = self.last.next();
         wrong.sort_unstable();
         for (seq, table) in wrong {
             found.found(format!("what commit {seq} did to {} is not what is there", known.describe(table)));
@@ -170,7 +184,7 @@ impl Pass {
 
     /// A write of this commit to one of this table's trees.
     fn see(&mut self, found: &mut Verification, seq: CommitSeq, table: TreeId, write: impl FnOnce() -> Digest) {
-        if seq < self.first || seq > self.last {
+        if seq < self.first || seq > self.last || self.is_beyond(table, seq) {
             return;
         }
         match self.tables.get_mut(&(seq, table)) {

@@ -176,6 +176,7 @@ impl<'a> Work<'a> {
             primary_key: self.dice.one_in(2).then_some(key),
             indexes: Vec::new(),
             options: Vec::new(),
+            retention: None,
         };
         if self.dice.one_in(2) {
             let unique = self.dice.one_in(3);

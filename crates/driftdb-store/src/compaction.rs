@@ -5,37 +5,76 @@
 //! about log(fan-in, data ÷ flush) times, and a tree has few segments a tier. Of a tier, those oldest by `to` are
 //! merged, so that the periods of segments overlap little and reads of the past find few of them.
 //!
+//! *Garbage collection* comes first: segments whose versions may all go (by the horizon of their tree) are dropped, and those in
+//! which some may are written anew without them.
+//!
 //! What is merged is compared with its checksums first: the new file's is made of what was read, and the old files go.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use driftdb_env::Disk;
-use driftdb_types::{KeyRange, TreeId};
+use driftdb_types::{CommitSeq, KeyRange, TreeId};
 
-use crate::history::{HistoryCursor, Manifest, Segment, SegmentCache, SegmentMeta, SegmentWriter};
+use crate::history::{Bounds, HistoryCursor, Manifest, Segment, SegmentCache, SegmentMeta, SegmentWriter};
 use crate::{Period, Result, SchemaSource, StoreError, StoreOptions};
 
 /// Segments up to this size are of the lowest tier.
 const TIER_BYTES: u64 = 64 << 10;
+/// A segment up to this size is written anew for every version that may go; a larger one when about half of it may. So each
+/// version is written anew but a few times, and gone at last when it has been of no use for as long as it was of any.
+const REWRITE_BYTES: u64 = 32 << 20;
 
-/// Which segments to merge next, if any, of the trees that it may be.
+/// What to do with segments of a tree.
+pub(crate) struct Job {
+    pub(crate) tree: TreeId,
+    /// To become one, without versions that may go. None of them is one of which all may.
+    pub(crate) merged: Vec<Arc<Segment>>,
+    /// In which every version may go.
+    pub(crate) dropped: Vec<Arc<Segment>>,
+    /// Versions that ended at or before this commit may go.
+    horizon: CommitSeq,
+}
+
+/// What to do next, if anything, of the trees that it may be: first to let go what may go, then to merge.
 pub(crate) fn pick(
     manifest: &Manifest,
     options: &StoreOptions,
+    schemas: &dyn SchemaSource,
     may_be: impl Fn(TreeId) -> bool,
-) -> Option<(TreeId, Vec<Arc<Segment>>)> {
+) -> Option<Job> {
+    let trees = || manifest.trees().filter(|tree| may_be(*tree));
+    let garbage = trees().find_map(|tree| pick_garbage(manifest, tree, schemas.horizon(tree)));
+    garbage.or_else(|| trees().find_map(|tree| pick_tier(manifest, options, tree, schemas.horizon(tree))))
+}
+
+/// Segments in which every version may go, and one in which so many may that it is worth writing it anew.
+fn pick_garbage(manifest: &Manifest, tree: TreeId, horizon: CommitSeq) -> Option<Job> {
+    let segments = manifest.of(tree);
+    let dropped: Vec<_> = segments.iter().filter(|segment| segment.meta.bounds.to_max <= horizon).cloned().collect();
+    let is_worth = |segment: &&Arc<Segment>| {
+        let Bounds { to_min, to_max, .. } = segment.meta.bounds;
+        let goes = horizon.0.saturating_sub(to_min.0);
+        to_min <= horizon
+            && to_max > horizon
+            && (segment.meta.bytes <= REWRITE_BYTES || goes.saturating_mul(2) >= to_max.0 - to_min.0)
+    };
+    let merged: Vec<_> = segments.iter().find(is_worth).cloned().into_iter().collect();
+    (!dropped.is_empty() || !merged.is_empty()).then_some(Job { tree, merged, dropped, horizon })
+}
+
+fn pick_tier(manifest: &Manifest, options: &StoreOptions, tree: TreeId, horizon: CommitSeq) -> Option<Job> {
     let fan_in = options.compaction_fan_in.max(2);
-    manifest.trees().filter(|tree| may_be(*tree)).find_map(|tree| {
-        let mut tiers: std::collections::BTreeMap<u32, Vec<&Arc<Segment>>> = std::collections::BTreeMap::new();
-        for segment in manifest.of(tree).iter().filter(|segment| segment.meta.bytes < options.segment_bytes_max) {
-            let tier = (segment.meta.bytes / TIER_BYTES).max(1).ilog(fan_in as u64);
-            tiers.entry(tier).or_default().push(segment);
-        }
-        let mut due = tiers.into_values().find(|segments| segments.len() >= fan_in)?;
-        due.sort_by_key(|segment| segment.meta.bounds.to_min);
-        Some((tree, due.into_iter().take(fan_in).cloned().collect()))
-    })
+    let mut tiers: BTreeMap<u32, Vec<&Arc<Segment>>> = BTreeMap::new();
+    for segment in manifest.of(tree).iter().filter(|segment| segment.meta.bytes < options.segment_bytes_max) {
+        let tier = (segment.meta.bytes / TIER_BYTES).max(1).ilog(fan_in as u64);
+        tiers.entry(tier).or_default().push(segment);
+    }
+    let mut due = tiers.into_values().find(|segments| segments.len() >= fan_in)?;
+    due.sort_by_key(|segment| segment.meta.bounds.to_min);
+    let merged = due.into_iter().take(fan_in).cloned().collect();
+    Some(Job { tree, merged, dropped: Vec::new(), horizon })
 }
 
 /// What a compaction needs of the store around it.
@@ -53,8 +92,13 @@ pub(crate) struct CompactTo<'s> {
 const STOPPING_LOOK_VERSIONS: u64 = 1024;
 
 impl CompactTo<'_> {
-    /// Writes the one segment that holds what `segments` hold. [`StoreError::Closed`] when it gave up.
-    pub(crate) fn run(&self, tree: TreeId, segments: &[Arc<Segment>]) -> Result<SegmentMeta> {
+    /// Writes the one segment that holds what stays of those that are merged, if any are.
+    /// [`StoreError::Closed`] when it gave up.
+    pub(crate) fn run(&self, job: &Job) -> Result<Option<SegmentMeta>> {
+        let (tree, segments) = (job.tree, &job.merged);
+        if segments.is_empty() {
+            return Ok(None);
+        }
         for segment in segments {
             self.go_on()?;
             self.cache.verify(segment)?;
@@ -66,6 +110,7 @@ impl CompactTo<'_> {
             .iter()
             .map(|segment| HistoryCursor::new(self.cache, segment, &KeyRange::all(), Period::All, false))
             .collect::<Result<Vec<_>>>()?;
+        let mut gone = 0;
         for count in 0_u64.. {
             if count % STOPPING_LOOK_VERSIONS == 0 {
                 self.go_on()?;
@@ -78,15 +123,19 @@ impl CompactTo<'_> {
                 order(a).cmp(&order(b))
             });
             let Some(version) = next.and_then(HistoryCursor::pop) else { break };
-            writer.push(version)?;
+            if version.to.is_some_and(|to| to.seq <= job.horizon) {
+                gone += 1;
+            } else {
+                writer.push(version)?;
+            }
         }
         let meta = writer.finish()?;
         let rows: u64 = segments.iter().map(|segment| segment.meta.rows).sum();
-        if meta.rows != rows {
-            let what = format!("compaction of tree {tree} read {} versions of {rows}", meta.rows);
+        if meta.rows + gone != rows {
+            let what = format!("compaction of tree {tree} read {} versions of {rows}", meta.rows + gone);
             return Err(StoreError::Internal(what));
         }
-        Ok(meta)
+        Ok(Some(meta))
     }
 
     fn go_on(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use driftdb_types::{CommitSeq, Error, SqlState};
+use driftdb_types::{CommitSeq, Error, SqlState, TreeId};
 
 /// Why the store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -66,6 +66,16 @@ pub enum StoreError {
         /// The checkpoint that the view was of.
         checkpoint: CommitSeq,
     },
+    /// What is asked for ended before the first state of the tree that can be read.
+    #[error("tree {tree} can be read from commit {horizon} on, and not as of commit {asked}")]
+    BeyondHorizon {
+        /// Which tree.
+        tree: TreeId,
+        /// The commit asked for.
+        asked: CommitSeq,
+        /// The first commit as of which it can be read.
+        horizon: CommitSeq,
+    },
     /// The store was shut.
     #[error("the store is closed")]
     Closed,
@@ -108,6 +118,7 @@ impl From<StoreError> for Error {
             StoreError::Damaged { .. } | StoreError::Format { .. } => SqlState::DATA_CORRUPTED,
             StoreError::NoRoom { .. } => SqlState::OUT_OF_MEMORY,
             StoreError::ViewLost { .. } => SqlState::SERIALIZATION_FAILURE,
+            StoreError::BeyondHorizon { .. } => SqlState::BEYOND_RETENTION_HORIZON,
             StoreError::Closed => SqlState::CANNOT_CONNECT_NOW,
             StoreError::Internal(_) => SqlState::INTERNAL_ERROR,
         };

@@ -76,6 +76,10 @@ impl FlushTo<'_> {
     }
 
     fn close(&self, tree: TreeId, version: crate::Version, segment: &mut Option<SegmentWriter>) -> Result<()> {
+        if version.to.is_some_and(|to| to.seq <= self.schemas.horizon(tree)) {
+            // Nobody can ask for it any more.
+            return Ok(());
+        }
         if segment.is_none() {
             let schema = self.schemas.tree_schema(tree);
             let number = (self.next_segment)(tree);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftdb_types::{TableSchema, TreeId};
+use driftdb_types::{CommitSeq, TableSchema, TreeId};
 
 /// Bounds and sizes.
 #[derive(Clone, Debug)]
@@ -59,6 +59,12 @@ pub trait SchemaSource: Send + Sync {
     /// The latest definition the tree ever had, dropped tables too. `None` when it has none: its payloads are then kept
     /// as bytes.
     fn tree_schema(&self, tree: TreeId) -> Option<TreeSchema>;
+
+    /// Versions of the tree that ended at or before this commit may go. It is durable, and not ahead of what
+    /// [`crate::Store::raise_horizon`] gave.
+    fn horizon(&self, _tree: TreeId) -> CommitSeq {
+        CommitSeq::ZERO
+    }
 }
 
 /// Knows no definitions. For those who look at files in doubt, which is where the definitions are too: all is bytes.

@@ -18,6 +18,7 @@ use crate::base::{BaseCursor, BaseItem};
 use crate::history::HistoryCursor;
 use crate::layers::{Layers, visible_at};
 use crate::memtable::{Closer, MemCursor, MemHit, MemVersion, Memtable, Seek};
+use crate::readers::Hold;
 use crate::{Period, ReadPoint, Result, StoreError, StoreView, Version};
 
 /// What a scan gives of each key.
@@ -53,6 +54,8 @@ struct Opened {
 /// it ends.
 pub struct Scan {
     view: Arc<StoreView>,
+    /// Keeps what it reads of the past from going.
+    _held: Option<Hold>,
     tree: TreeId,
     range: KeyRange,
     wanted: Wanted,
@@ -75,22 +78,37 @@ impl std::fmt::Debug for Scan {
 impl Scan {
     pub(crate) fn visible(
         view: &Arc<StoreView>,
+        held: Option<Hold>,
         tree: TreeId,
         range: &KeyRange,
         at: ReadPoint,
         reverse: bool,
     ) -> Result<Scan> {
-        Scan::new(view, tree, range, Wanted::Visible(at), reverse)
+        Scan::new(view, held, tree, range, Wanted::Visible(at), reverse)
     }
 
-    pub(crate) fn versions(view: &Arc<StoreView>, tree: TreeId, range: &KeyRange, period: Period) -> Result<Scan> {
-        Scan::new(view, tree, range, Wanted::Versions(period), false)
+    pub(crate) fn versions(
+        view: &Arc<StoreView>,
+        held: Option<Hold>,
+        tree: TreeId,
+        range: &KeyRange,
+        period: Period,
+    ) -> Result<Scan> {
+        Scan::new(view, held, tree, range, Wanted::Versions(period), false)
     }
 
-    fn new(view: &Arc<StoreView>, tree: TreeId, range: &KeyRange, wanted: Wanted, reverse: bool) -> Result<Scan> {
+    fn new(
+        view: &Arc<StoreView>,
+        held: Option<Hold>,
+        tree: TreeId,
+        range: &KeyRange,
+        wanted: Wanted,
+        reverse: bool,
+    ) -> Result<Scan> {
         let opened = Opened::new(&view.layers(), view, tree, range, wanted, reverse)?;
         Ok(Scan {
             view: Arc::clone(view),
+            _held: held,
             tree,
             range: range.clone(),
             wanted,

@@ -23,16 +23,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use driftdb_env::{Disk, Env, TaskHandle};
-use driftdb_types::TreeId;
+use driftdb_types::{CommitSeq, KeyRange, TreeId};
 use parking_lot::{Condvar, Mutex};
 
 use crate::base::{Base, BaseSnapshot};
-use crate::compaction::{self, CompactTo};
+use crate::compaction::{self, CompactTo, Job};
 use crate::flush::FlushTo;
-use crate::history::{Manifest, Segment, SegmentCache, is_segment_file_name, segment_file_name};
+use crate::history::{HistoryCursor, Manifest, Segment, SegmentCache, is_segment_file_name, segment_file_name};
 use crate::layers::Layers;
 use crate::memtable::Memtable;
-use crate::{Checkpoint, CommitBatch, Result, SchemaSource, StoreError, StoreOptions, StoreView};
+use crate::readers::{Hold, Readers};
+use crate::{Checkpoint, CommitBatch, Period, Result, SchemaSource, StoreError, StoreOptions, StoreView};
 
 mod background;
 mod install;
@@ -52,6 +53,7 @@ struct Shared {
     schemas: Arc<dyn SchemaSource>,
     base: Arc<Base>,
     cache: Arc<SegmentCache>,
+    readers: Arc<Readers>,
     view: ArcSwap<StoreView>,
     state: Mutex<State>,
     /// A memtable was sealed or flushed, or the background is to stop.
@@ -76,8 +78,8 @@ struct State {
     failure: Option<Failure>,
     /// The background threads are to end.
     stopping: bool,
-    /// Counts the flushes: a compaction may be due after each.
-    flushes: u64,
+    /// Counts what a compaction may be due after: flushes, and horizons that moved.
+    occasions: u64,
     on_checkpoint: Option<Arc<dyn Fn(Checkpoint) + Send + Sync>>,
     /// The checkpoint that `on_checkpoint` was called with last, or that was there before.
     told: Checkpoint,
@@ -169,6 +171,12 @@ impl Views {
         self.views.push_back(Arc::downgrade(view));
     }
 
+    /// The least stamp of those that are there.
+    fn oldest(&mut self) -> Option<CommitSeq> {
+        self.views.retain(|view| view.strong_count() > 0);
+        self.views.iter().filter_map(|view| Some(view.upgrade()?.stamp().seq)).min()
+    }
+
     /// Takes out the one that reads the oldest layers.
     fn pop_oldest(&mut self) -> Option<Arc<StoreView>> {
         loop {
@@ -191,9 +199,10 @@ impl State {
         }
     }
 
-    fn view(&mut self, cache: &Arc<SegmentCache>) -> Arc<StoreView> {
+    fn view(&mut self, cache: &Arc<SegmentCache>, readers: &Arc<Readers>) -> Arc<StoreView> {
         let memtables = std::iter::once(&self.visible).chain(&self.sealed).cloned().collect();
-        let view = Arc::new(StoreView::new(Layers::new(memtables, self.base.clone(), Arc::clone(cache))));
+        let layers = Layers::new(memtables, self.base.clone(), Arc::clone(cache));
+        let view = Arc::new(StoreView::new(layers, Arc::clone(readers)));
         self.views.add(&view);
         view
     }
@@ -222,12 +231,14 @@ impl Store {
             views: Views::default(),
             failure: None,
             stopping: false,
-            flushes: 0,
+            occasions: 0,
             on_checkpoint: None,
             told: committed.checkpoint,
         };
+        let readers = Arc::new(Readers::default());
         let shared = Shared {
-            view: ArcSwap::new(state.view(&cache)),
+            view: ArcSwap::new(state.view(&cache, &readers)),
+            readers,
             env,
             options,
             history_dir,
@@ -329,7 +340,7 @@ impl Store {
             let mut state = self.shared.state.lock();
             state.publish();
             state.seal();
-            let view = state.view(&self.shared.cache);
+            let view = state.view(&self.shared.cache, &self.shared.readers);
             self.shared.view.store(view);
             state.sealed.front().map_or(state.base.checkpoint.stamp, Memtable::last)
         };
@@ -351,6 +362,47 @@ impl Store {
         let _compacting = self.shared.compacting.lock();
         let _writing = self.shared.writing.lock();
         self.shared.base.close();
+    }
+
+    /// Holds a commit: as of it, everything that can be read now can be read for as long as it is held.
+    pub fn hold(&self, seq: CommitSeq) -> Hold {
+        self.shared.readers.hold(seq)
+    }
+
+    /// Moves the horizon of some trees forward: to what `wanted` gives, or only so far as nobody reads behind it. Gives where it is
+    /// then. No version goes by this: [`SchemaSource::horizon`] says which may. While `wanted` is asked nobody begins to hold a
+    /// commit; it must not read the past itself.
+    pub fn raise_horizon<E>(
+        &self,
+        trees: &[TreeId],
+        wanted: impl FnOnce() -> Result<CommitSeq, E>,
+    ) -> Result<CommitSeq, E> {
+        let oldest = self.shared.state.lock().views.oldest().unwrap_or(CommitSeq::MAX);
+        self.shared.readers.raise(trees, || Ok(wanted()?.min(oldest)))
+    }
+
+    /// About how many bytes of history's files the versions of a tree take that ended at or before a commit.
+    pub fn garbage_bytes(&self, tree: TreeId, horizon: CommitSeq) -> Result<u64> {
+        let manifest = self.shared.state.lock().base.manifest.clone();
+        let mut bytes = 0;
+        for segment in manifest.of(tree).iter().filter(|segment| segment.meta.bounds.to_min <= horizon) {
+            let meta = &segment.meta;
+            let gone = if meta.bounds.to_max <= horizon {
+                meta.rows
+            } else {
+                let period = Period::ContainedIn { start: CommitSeq::ZERO, end: horizon };
+                HistoryCursor::new(&self.shared.cache, segment, &KeyRange::all(), period, false)?.count()?
+            };
+            bytes +=
+                u64::try_from(u128::from(meta.bytes) * u128::from(gone) / u128::from(meta.rows.max(1))).unwrap_or(0);
+        }
+        Ok(bytes)
+    }
+
+    /// Has the background look now for versions that may go.
+    pub fn horizons_moved(&self) {
+        self.shared.state.lock().occasions += 1;
+        self.shared.changed.notify_all();
     }
 
     /// Makes one compaction, if one is due. Whether one was.
@@ -404,7 +456,7 @@ impl Shared {
             state.seal();
             self.changed.notify_all();
         }
-        self.view.store(state.view(&self.cache));
+        self.view.store(state.view(&self.cache, &self.readers));
     }
 
     /// Where views hold more flushed memtables than they may: moves the oldest ones to what is newest, until enough of them
@@ -507,12 +559,13 @@ impl Shared {
         let manifest = self.state.lock().base.manifest.clone();
         let now = self.env.clock.monotonic();
         let due = |tree| trees == Pick::Any || !compacting.pauses(tree, now);
-        let Some((tree, segments)) = compaction::pick(&manifest, &self.options, due) else {
+        let Some(job) = compaction::pick(&manifest, &self.options, self.schemas.as_ref(), due) else {
             compacting.forget_past(now);
             return Ok(false);
         };
         drop(manifest);
-        let result = self.compact_tree(tree, segments);
+        let tree = job.tree;
+        let result = self.compact_tree(job);
         match &result {
             Ok(()) => {
                 compacting.failing.remove(&tree);
@@ -529,7 +582,8 @@ impl Shared {
         result.map(|()| true)
     }
 
-    fn compact_tree(&self, tree: TreeId, segments: Vec<Arc<Segment>>) -> Result<()> {
+    fn compact_tree(&self, job: Job) -> Result<()> {
+        let tree = job.tree;
         let number = self.new_segment();
         let file = self.history_dir.join(segment_file_name(tree, number));
         let compact = CompactTo {
@@ -542,15 +596,15 @@ impl Shared {
         };
         // The merging goes on beside flushes; only the commit takes turns with them. It decodes files: a defect there that
         // one tree's files bring out is that tree's failure, and not the end of the thread and with it of all commits.
-        let merged = panic::catch_unwind(AssertUnwindSafe(|| compact.run(tree, &segments)))
+        let merged = panic::catch_unwind(AssertUnwindSafe(|| compact.run(&job)))
             .unwrap_or_else(|_| Err(StoreError::Internal(format!("merging the history of tree {tree} panicked"))));
-        let removed: Vec<u64> = segments.iter().map(|segment| segment.meta.number).collect();
-        drop(segments);
+        let removed: Vec<u64> = job.merged.iter().chain(&job.dropped).map(|segment| segment.meta.number).collect();
+        drop(job);
         let mut writing = self.writing.lock();
         let result = merged.and_then(|meta| {
             self.settle(&mut writing)?;
             let write = self.base.begin_write()?;
-            write.edit_manifest(&removed, &[meta], self.next_segment.load(Ordering::Acquire))?;
+            write.edit_manifest(&removed, meta.as_slice(), self.next_segment.load(Ordering::Acquire))?;
             write.commit()
         });
         let result = self.finish_write(&mut writing, result, vec![file]);

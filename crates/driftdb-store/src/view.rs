@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use driftdb_types::{KeyRange, Stamp, TreeId};
+use driftdb_types::{CommitSeq, KeyRange, Stamp, TreeId};
 
 use crate::layers::Layers;
+use crate::readers::{Readers, begin_of};
 use crate::{Checkpoint, Period, ReadPoint, Result, Scan, Version};
 
 /// What was visible in the store at one moment; its answers do not change. Reading it takes no lock, and it may be held
@@ -17,13 +18,19 @@ use crate::{Checkpoint, Period, ReadPoint, Result, Scan, Version};
 #[derive(Debug)]
 pub struct StoreView {
     stamp: Stamp,
+    readers: Arc<Readers>,
     /// Of the moment of the stamp, or of a later one.
     layers: ArcSwap<Layers>,
 }
 
 impl StoreView {
-    pub(crate) fn new(layers: Layers) -> StoreView {
-        StoreView { stamp: layers.stamp, layers: ArcSwap::from_pointee(layers) }
+    pub(crate) fn new(layers: Layers, readers: Arc<Readers>) -> StoreView {
+        StoreView { stamp: layers.stamp, readers, layers: ArcSwap::from_pointee(layers) }
+    }
+
+    /// The first state of a tree that can be read: what ended before it may be gone.
+    pub fn horizon(&self, tree: TreeId) -> CommitSeq {
+        self.readers.horizon(tree)
     }
 
     /// The newest commit visible in this view.
@@ -47,7 +54,7 @@ impl StoreView {
         self.layers.store(Arc::clone(layers));
     }
 
-    /// The version of one key.
+    /// The version of one key. [`StoreError::BeyondHorizon`](crate::StoreError::BeyondHorizon) before the tree's horizon.
     pub fn get(&self, tree: TreeId, key: &[u8], at: ReadPoint) -> Result<Option<Version>> {
         let layers = self.layers();
         let seq = match at {
@@ -55,17 +62,35 @@ impl StoreView {
             ReadPoint::Latest => self.stamp.seq,
             ReadPoint::AsOf(seq) => seq.min(self.stamp.seq),
         };
+        let _held = match at {
+            ReadPoint::Latest => None,
+            ReadPoint::AsOf(_) => Some(self.readers.read(tree, Some(seq))?),
+        };
         Ok(layers.get_at(tree, key, seq)?.map(|version| self.as_seen(version)))
     }
 
     /// The visible versions of a range of keys, in key order or against it.
+    /// [`StoreError::BeyondHorizon`](crate::StoreError::BeyondHorizon) before the tree's horizon.
     pub fn scan(self: &Arc<Self>, tree: TreeId, range: &KeyRange, at: ReadPoint, reverse: bool) -> Result<Scan> {
-        Scan::visible(self, tree, range, at, reverse)
+        let held = match at {
+            ReadPoint::Latest => None,
+            ReadPoint::AsOf(seq) => Some(self.readers.read(tree, Some(seq.min(self.stamp.seq)))?),
+        };
+        Scan::visible(self, held, tree, range, at, reverse)
     }
 
-    /// All versions of a range of keys that belong to a period, ordered by key, then from the oldest on.
+    /// All versions of a range of keys that belong to a period, ordered by key, then from the oldest on. Of [`Period::All`]
+    /// those that are left; [`StoreError::BeyondHorizon`](crate::StoreError::BeyondHorizon) where another period begins before
+    /// the tree's horizon.
     pub fn versions(self: &Arc<Self>, tree: TreeId, range: &KeyRange, period: Period) -> Result<Scan> {
-        Scan::versions(self, tree, range, period)
+        let held = self.readers.read(tree, begin_of(period))?;
+        Scan::versions(self, Some(held), tree, range, period)
+    }
+
+    /// As [`StoreView::versions`], of a period that may begin before the tree's horizon: those that are left.
+    pub fn versions_left(self: &Arc<Self>, tree: TreeId, range: &KeyRange, period: Period) -> Result<Scan> {
+        let held = self.readers.read(tree, None)?;
+        Scan::versions(self, Some(held), tree, range, period)
     }
 
     /// A version as this view has it: what closed it later is not known here.

@@ -105,6 +105,8 @@ sqlstates! {
     GROUPING_ERROR = "42803";
     /// The user may not do this.
     INSUFFICIENT_PRIVILEGE = "42501";
+    /// The state asked for is older than what retention keeps. Ours: PostgreSQL has no past.
+    BEYOND_RETENTION_HORIZON = "TT001";
     /// An invariant was found broken.
     INTERNAL_ERROR = "XX000";
     /// A stored file is damaged.

@@ -61,6 +61,10 @@ impl TreeId {
     pub const CATALOG: TreeId = TreeId(1);
     /// One entry a commit: its time, who made it and what it touched.
     pub const COMMITS: TreeId = TreeId(2);
+    /// Pins, by their name.
+    pub const PINS: TreeId = TreeId(3);
+    /// Of each table whose retention let versions go: from where on it can be read.
+    pub const HORIZONS: TreeId = TreeId(4);
     /// The first id given to a user's table or index.
     pub const FIRST_USER: TreeId = TreeId(100);
 }

@@ -2,6 +2,10 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
+
+use crate::civil::{civil_from_days, days_from_civil, month_days};
+
 /// Microseconds of a day.
 const DAY_US: i128 = 86_400_000_000;
 /// Days PostgreSQL takes a month for when it must compare.
@@ -9,7 +13,7 @@ const MONTH_DAYS: i128 = 30;
 
 /// An `interval`, kept in three parts as PostgreSQL does, because months and days have no fixed length. Equality and
 /// hash are those of the parts; [`Interval::cmp_value`] compares as SQL does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Interval {
     /// Whole months.
     pub months: i32,
@@ -35,6 +39,27 @@ impl Interval {
         let days = clamp(rest / DAY_US);
         let micros = i64::try_from(rest - i128::from(days) * DAY_US).ok()?;
         Some(Interval { months, days, micros })
+    }
+
+    /// The moment that is later than `at_us` (microseconds since 1970 on some clock) by this: first by months, to the month's last
+    /// day where it lacks the day; then by days; then by the rest. `None` beyond what 64 bits hold.
+    pub fn after(&self, at_us: i64) -> Option<i64> {
+        let (mut days, time_us) = (at_us.div_euclid(DAY_US as i64), at_us.rem_euclid(DAY_US as i64));
+        if self.months != 0 {
+            let (year, month, day) = civil_from_days(days);
+            let months = year * 12 + i64::from(month) - 1 + i64::from(self.months);
+            let (year, month) = (months.div_euclid(12), months.rem_euclid(12) as u8 + 1);
+            days = days_from_civil(year, month, day.min(month_days(year, month)));
+        }
+        days += i64::from(self.days);
+        days.checked_mul(DAY_US as i64)?.checked_add(time_us)?.checked_add(self.micros)
+    }
+
+    /// As [`Interval::after`], into the past.
+    pub fn before(&self, at_us: i64) -> Option<i64> {
+        let Interval { months, days, micros } = *self;
+        let back = Interval { months: months.checked_neg()?, days: days.checked_neg()?, micros: micros.checked_neg()? };
+        back.after(at_us)
     }
 
     /// Compares by estimated length, as SQL does: `1 mon` equals `30 days`.

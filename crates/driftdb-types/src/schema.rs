@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnId, DataType, TreeId};
+use crate::{ColumnId, DataType, Interval, TreeId};
 
 /// One column of a table. Dropped columns stay in the definition, so that every stored row can be decoded for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct TableSchema {
     /// Table-level options that SQL accepts and that have no effect on results (such as `fillfactor`), as given.
     #[serde(default)]
     pub options: Vec<(String, String)>,
+    /// For how long versions are kept after they ended; `None`: for ever.
+    #[serde(default)]
+    pub retention: Option<Interval>,
 }
 
 impl TableSchema {

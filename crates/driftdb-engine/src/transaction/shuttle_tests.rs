@@ -41,6 +41,7 @@ fn with_table() -> (Engine, Arc<TableSchema>) {
         primary_key: Some(PrimaryKey { name: "t_pkey".to_owned(), columns: vec![ColumnId(0)], index: None }),
         indexes: Vec::new(),
         options: Vec::new(),
+        retention: None,
     };
     let mut txn = start(&engine, TxnOptions::default());
     let table = txn.create_table(schema).unwrap();

@@ -15,6 +15,7 @@ mod constraints;
 mod durability;
 mod history;
 mod one_history;
+mod retention;
 mod schema;
 mod serializable;
 mod support;

@@ -61,6 +61,7 @@ pub(crate) fn definition(name: &str, clustered: bool) -> TableSchema {
         primary_key: clustered.then_some(key),
         indexes: Vec::new(),
         options: Vec::new(),
+        retention: None,
     }
 }
 

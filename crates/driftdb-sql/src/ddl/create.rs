@@ -64,6 +64,7 @@ pub(super) fn create_table(exec: &mut Exec<'_>, create: &CreateTable) -> Run<Out
         primary_key: None,
         indexes: Vec::new(),
         options: create.options.clone(),
+        retention: None,
     };
     let mut taken = vec![name.clone()];
     for key in &create.keys {
@@ -144,6 +145,7 @@ pub(super) fn create_table_as(exec: &mut Exec<'_>, create: &CreateTableAs) -> Ru
         primary_key: None,
         indexes: Vec::new(),
         options: create.options.clone(),
+        retention: None,
     };
     let table = exec.txn.create_table(schema)?;
     let mut rows = 0_u64;

@@ -47,6 +47,7 @@ fn table() -> TableSchema {
             constraint: false,
         }],
         options: Vec::new(),
+        retention: None,
     }
 }
 

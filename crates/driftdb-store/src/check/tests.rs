@@ -85,6 +85,7 @@ fn a_row_of_history_that_does_not_decode_is_found() {
         primary_key: None,
         indexes: Vec::new(),
         options: Vec::new(),
+        retention: None,
     };
     let row = Bytes::from(encode_row(&table, &[Value::Int4(7), Value::Text("x".to_owned())]).unwrap());
     let schema = Some(TreeSchema::Rows(Arc::new(table)));

@@ -94,6 +94,18 @@ impl HistoryCursor {
         if self.head()?.key == key { self.pop() } else { None }
     }
 
+    /// How many versions are left. Takes them.
+    pub(crate) fn count(mut self) -> Result<u64> {
+        let mut count = 0;
+        loop {
+            self.fill()?;
+            if self.ready.is_empty() {
+                return Ok(count);
+            }
+            count += std::mem::take(&mut self.ready).len() as u64;
+        }
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Version> {
         self.ready.pop_front()
     }

@@ -223,6 +223,7 @@ mod tests {
             primary_key: None,
             indexes: Vec::new(),
             options: Vec::new(),
+            retention: None,
         };
         let payload = Bytes::from(encode_row(&table, &[Value::Int4(1)]).unwrap());
         table.columns.push(column(1, DataType::Text, Some("x".repeat(LARGE))));

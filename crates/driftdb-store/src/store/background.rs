@@ -91,24 +91,24 @@ impl Shared {
         let mut seen = None;
         loop {
             let next_try = self.compacting.lock().next_try();
-            let flushes = {
+            let occasions = {
                 let mut state = self.state.lock();
-                if seen == Some(state.flushes) && !state.stopping && next_try.is_none() {
+                if seen == Some(state.occasions) && !state.stopping && next_try.is_none() {
                     self.changed.wait_for(&mut state, IDLE);
                 }
                 if state.stopping {
                     return;
                 }
-                state.flushes
+                state.occasions
             };
-            if seen == Some(flushes) && next_try.is_none_or(|at| clock.monotonic() < at) {
+            if seen == Some(occasions) && next_try.is_none_or(|at| clock.monotonic() < at) {
                 self.reap_meanwhile();
                 if next_try.is_some() {
                     clock.sleep(RETRY_LOOK);
                 }
                 continue;
             }
-            seen = Some(flushes);
+            seen = Some(occasions);
             if !self.compact_all() {
                 return;
             }

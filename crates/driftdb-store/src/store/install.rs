@@ -91,10 +91,10 @@ impl Shared {
                 waits
             });
             if committed.checkpoint != old_checkpoint {
-                state.flushes += 1;
+                state.occasions += 1;
             }
             state.base = BaseSnapshot { checkpoint: committed.checkpoint, manifest, rows };
-            let view = state.view(&self.cache);
+            let view = state.view(&self.cache, &self.readers);
             self.view.store(view);
         }
         self.move_old_views();

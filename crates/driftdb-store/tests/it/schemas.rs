@@ -100,6 +100,7 @@ pub(crate) fn table() -> TableSchema {
         primary_key: None,
         indexes: Vec::new(),
         options: Vec::new(),
+        retention: None,
     }
 }
 

@@ -41,6 +41,7 @@ fn schema(types: &[DataType]) -> TableSchema {
         primary_key: None,
         indexes: Vec::new(),
         options: Vec::new(),
+        retention: None,
     }
 }
 

@@ -164,15 +164,7 @@ pub(super) fn in_range(us: i64) -> bool {
 }
 
 fn add_days(at: i64, by: Interval) -> Result<i64> {
-    let (mut days, time) = (at.div_euclid(DAY_US), at.rem_euclid(DAY_US));
-    if by.months != 0 {
-        let (year, month, day) = date_parts(days);
-        let months = year * 12 + month - 1 + i64::from(by.months);
-        let (year, month) = (months.div_euclid(12), months.rem_euclid(12) + 1);
-        days = days_of(year, month, day.min(days_in_month(year, month)));
-    }
-    days += i64::from(by.days);
-    days.checked_mul(DAY_US).and_then(|us| us.checked_add(time)).ok_or_else(timestamp_overflow)
+    Interval { micros: 0, ..by }.after(at).ok_or_else(timestamp_overflow)
 }
 
 /// The difference of two moments: days and the rest.
