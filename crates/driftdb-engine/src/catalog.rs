@@ -235,7 +235,7 @@ impl KnownTrees {
             .read()
             .keys()
             .copied()
-            .chain([TreeId::CATALOG, TreeId::PINS, TreeId::HORIZONS])
+            .chain([TreeId::CATALOG, TreeId::PINS, TreeId::HORIZONS, TreeId::ERASURES])
             .map(|table| (table, table))
             .collect::<Vec<_>>();
         trees.extend(own);

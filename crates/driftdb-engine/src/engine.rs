@@ -55,6 +55,8 @@ pub(crate) struct Inner {
     pipeline: Arc<Pipeline>,
     thread: Mutex<Option<TaskHandle>>,
     collector: Arc<Collector>,
+    /// Whoever erases.
+    erasing: Mutex<()>,
     closed: AtomicBool,
     recovery: Recovery,
     env: Env,
@@ -104,6 +106,7 @@ impl Engine {
         }
         let engine = Engine::recover(env, dir, options, store.clone(), known)?;
         let _ = trimmer.set(Arc::downgrade(&engine.inner.pipeline));
+        engine.finish_erasing()?;
         let (pipeline, checkpoint) = (&engine.inner.pipeline, store.checkpoint());
         if engine.inner.options.background {
             pipeline.trim_log(checkpoint.lsn);
@@ -157,6 +160,7 @@ impl Engine {
             pipeline,
             thread: Mutex::new(Some(thread)),
             collector: Arc::default(),
+            erasing: Mutex::default(),
             closed: AtomicBool::new(false),
             recovery,
             env,
@@ -304,7 +308,7 @@ impl Engine {
 
     /// Whether everything is what was committed, and still leads to the digests that were noted earlier. Reads all there is.
     pub fn verify(&self, noted: &[CommitDigest]) -> Result<Verification> {
-        verify::verify(&self.view(), self.known(), noted)
+        verify::verify(self.store(), self.known(), noted)
     }
 
     /// The commits of a range, in order or against it.
@@ -343,6 +347,10 @@ impl Engine {
 
     pub(crate) fn newest_catalog(&self) -> Arc<Catalog> {
         self.inner.catalogs.newest()
+    }
+
+    pub(crate) fn erasing(&self) -> &Mutex<()> {
+        &self.inner.erasing
     }
 
     pub(crate) fn locks(&self) -> &Arc<LockTable> {

@@ -11,7 +11,7 @@
 //!
 //!   Catalog       which tables there are, at a stamp  catalog.rs
 //!   Commits       when, who and what                  commits.rs, chain.rs, verify.rs
-//!   Retention     what may go, and what holds it      retention.rs, pins.rs
+//!   Retention     what may go, and what holds it      retention.rs, pins.rs, erase.rs
 //! ```
 //!
 //! *Invariants of absence.* Nothing here knows SQL text, plans or the wire; nothing above knows the commit log, a lock
@@ -26,6 +26,7 @@ mod commits;
 mod counters;
 mod ddl;
 mod engine;
+mod erase;
 mod error;
 mod keys;
 mod locks;
@@ -57,6 +58,7 @@ pub use chain::TableContents;
 pub use commits::Commits;
 pub use ddl::IndexDefinition;
 pub use engine::{Engine, LOG_DIR, lock_directory};
+pub use erase::Certificate;
 pub use error::StatementError;
 pub use keys::{IndexEntry, clustered_key, index_entry, row_number_key};
 pub use locks::{AdvisoryKey, LockMode};

@@ -462,6 +462,11 @@ impl Pipeline {
         };
     }
 
+    /// Has the next commit begin a new log segment, so that the ones before can go.
+    pub(crate) fn end_log_segment(&self) {
+        self.writer.lock().log.end_segment();
+    }
+
     pub(crate) fn remove_log_before(&self, before: Lsn) {
         match self.writer.lock().log.remove_before(before) {
             Ok(0) => {}

@@ -155,6 +155,8 @@ impl Engine {
 
     /// Moves a table's horizon. Whether it moved.
     fn collect(&self, table: &TableSchema) -> Result<bool> {
+        // The state at the horizon is another after an erasure.
+        let _one = self.erasing().lock();
         let before = self.view().horizon(table.id);
         let (reach, _) = self.reach(&self.view(), table)?;
         if reach <= before || !self.is_touched(table.id, before, reach)? {

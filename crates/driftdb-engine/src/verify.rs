@@ -5,17 +5,18 @@
 //! time, and so for each commit in the order in which its writes were folded: one walk over all versions does for as many
 //! commits as there is memory for one digest each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use driftdb_store::{Period, ReadPoint, StoreView, Version};
+use driftdb_store::{Period, ReadPoint, Store, StoreView, Version};
 use driftdb_types::{CommitSeq, Digest, Error, KeyRange, Result, SqlState, TreeId};
 
 use crate::catalog::KnownTrees;
 use crate::chain::{fold, owner_of, write_digest};
 use crate::commits::entry_digest;
+use crate::erase::{Places, certificates, fold_erased};
 use crate::record::{CommitRecord, decode_entry};
 use crate::retention::{Horizon, horizons, state_digest};
 
@@ -81,9 +82,11 @@ impl Verification {
 }
 
 /// Verifies everything in a view, and that it holds what was `noted` earlier.
-pub(crate) fn verify(view: &Arc<StoreView>, known: &KnownTrees, noted: &[CommitDigest]) -> Result<Verification> {
+pub(crate) fn verify(store: &Store, known: &KnownTrees, noted: &[CommitDigest]) -> Result<Verification> {
+    let view = &store.view();
     let mut found = Verification::default();
     let horizons = horizons(view)?;
+    check_certificates(&mut found, store, view, known)?;
     let mut pass = Pass { horizons: &horizons, first: CommitSeq(1), last: CommitSeq::ZERO, tables: HashMap::new() };
     for entry in view.scan(TreeId::COMMITS, &KeyRange::all(), ReadPoint::Latest, false)? {
         let entry = entry?;
@@ -99,10 +102,10 @@ pub(crate) fn verify(view: &Arc<StoreView>, known: &KnownTrees, noted: &[CommitD
         }
         pass.expect(&commit);
         if pass.tables.len() >= PASS_MAX {
-            pass.finish(&mut found, view, known)?;
+            pass.finish(&mut found, store, view, known)?;
         }
     }
-    pass.finish(&mut found, view, known)?;
+    pass.finish(&mut found, store, view, known)?;
     for (table, horizon) in &horizons {
         if state_digest(view, &known.trees_of(*table), horizon.stamp.seq)? != horizon.state {
             let what = format!("the state of {} as of commit {}", known.describe(*table), horizon.stamp.seq);
@@ -115,6 +118,31 @@ pub(crate) fn verify(view: &Arc<StoreView>, known: &KnownTrees, noted: &[CommitD
         found.found(what);
     }
     Ok(found)
+}
+
+/// Whether the digests that are kept of erased writes are those that the certificates say.
+fn check_certificates(
+    found: &mut Verification,
+    store: &Store,
+    view: &Arc<StoreView>,
+    known: &KnownTrees,
+) -> Result<()> {
+    let mut digests: BTreeMap<u64, Digest> = BTreeMap::new();
+    for tree in known.all_trees().into_keys() {
+        for write in store.erased_writes(tree)? {
+            let digest = digests.entry(write.erasure).or_default();
+            *digest = fold_erased(*digest, &write);
+        }
+    }
+    for (number, certificate) in certificates(view)? {
+        if digests.remove(&number).unwrap_or_default() != certificate.digest {
+            found.found(format!("what is kept of erasure {number} is not what its certificate says"));
+        }
+    }
+    for number in digests.into_keys() {
+        found.found(format!("erasure {number} has no certificate"));
+    }
+    Ok(())
 }
 
 /// Whether an entry of the tree of commits follows the one before it.
@@ -159,17 +187,33 @@ impl Pass<'_> {
     }
 
     /// Walks over all versions of the time, compares, and is empty again.
-    fn finish(&mut self, found: &mut Verification, view: &Arc<StoreView>, known: &KnownTrees) -> Result<()> {
+    fn finish(
+        &mut self,
+        found: &mut Verification,
+        store: &Store,
+        view: &Arc<StoreView>,
+        known: &KnownTrees,
+    ) -> Result<()> {
         let (start, end) = (CommitSeq(self.first.0.saturating_sub(1)), self.last.next());
         for (tree, table) in known.all_trees() {
+            let mut places = Places::of(store.erased_writes(tree)?);
             for version in view.versions_left(tree, &KeyRange::all(), Period::Overlaps { start, end })? {
                 let version = version?;
                 let owner = owner_of(tree, &version.key, |_| Some(table));
                 found.versions += 1;
-                self.see(found, version.from.seq, owner, || write_digest(tree, &version.key, Some(&version.payload)));
+                let mut see = |seq, payload: Option<&[u8]>| {
+                    for before in places.next(seq).into_iter().flat_map(|(before, _)| before) {
+                        self.see(found, seq, owner, || before.digest);
+                    }
+                    self.see(found, seq, owner, || write_digest(tree, &version.key, payload));
+                };
+                see(version.from.seq, Some(&version.payload));
                 if let Some(to) = version.to.filter(|_| version.deleted) {
-                    self.see(found, to.seq, owner, || write_digest(tree, &version.key, None));
+                    see(to.seq, None);
                 }
+            }
+            for erased in places.rest() {
+                self.see(found, erased.seq, table, || erased.digest);
             }
         }
         let mut wrong: Vec<_> =

@@ -64,6 +64,8 @@ pub struct Log {
     spares: Vec<Spare>,
     spares_made: u64,
     poisoned: Option<String>,
+    /// The next record is to begin a segment.
+    fill: bool,
     buffer: Vec<u8>,
 }
 
@@ -168,6 +170,7 @@ impl Log {
             spares: Vec::new(),
             spares_made: 0,
             poisoned: None,
+            fill: false,
             buffer: Vec::new(),
         }
     }
@@ -196,7 +199,7 @@ impl Log {
         self.check_poisoned()?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        let plan = Plan::of(self.tail, self.options.segment_bytes, records, buffer);
+        let plan = Plan::of(self.tail, self.options.segment_bytes, records, self.fill, buffer);
         while self.spares.len() < plan.new.len() {
             self.make_spare()?;
         }
@@ -211,7 +214,13 @@ impl Log {
             let begun = spare.and_then(|spare| self.begin_segment(spare, &mut part));
             begun.map_err(|error| self.poison("continue", error))?;
         }
+        self.fill = false;
         Ok(plan.ends)
+    }
+
+    /// Has the next record begin a new segment, so that those before it can be removed when a checkpoint is behind it.
+    pub fn end_segment(&mut self) {
+        self.fill = true;
     }
 
     /// Sets aside the space of the next segment, unless it is already, so that the append that needs it does not have

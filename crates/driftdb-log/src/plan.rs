@@ -91,15 +91,24 @@ impl Part {
 }
 
 impl Plan {
-    /// Lays `records` out after `tail`; segments made for them have `segment_bytes`. `buffer` is an empty buffer to use
-    /// again.
-    pub(crate) fn of<R: AsRef<[u8]>>(tail: Tail, segment_bytes: u64, records: &[R], buffer: Vec<u8>) -> Plan {
+    /// Lays `records` out after `tail`; segments made for them have `segment_bytes`. With `fill` they begin in a new one.
+    /// `buffer` is an empty buffer to use again.
+    pub(crate) fn of<R: AsRef<[u8]>>(
+        tail: Tail,
+        segment_bytes: u64,
+        records: &[R],
+        fill: bool,
+        buffer: Vec<u8>,
+    ) -> Plan {
         let mut layout = Layout {
             group: None,
             part: Part { offset: tail.offset, bytes: buffer, tail },
             done: Vec::new(),
             segment_bytes,
         };
+        if fill {
+            layout.fill();
+        }
         let ends = records.iter().map(|record| layout.add(record.as_ref())).collect();
         layout.done.push(layout.part);
         let mut parts = layout.done.into_iter();
@@ -116,6 +125,20 @@ struct Layout {
 }
 
 impl Layout {
+    /// Fills the segment with the beginning of a record that has no end, and so is none.
+    fn fill(&mut self) {
+        let tail = &mut self.part.tail;
+        // One that has no frame yet is as good as a new one.
+        if tail.is_full() || tail.offset == SEGMENT_HEADER {
+            return;
+        }
+        let at = tail.lsn();
+        let room = usize::try_from(tail.size_bytes.saturating_sub(tail.offset + FRAME_HEADER)).unwrap_or(0);
+        self.group = Some(at);
+        tail.checksum = encode_frame(&mut self.part.bytes, at, at, tail.checksum, Kind::First, &vec![0; room]);
+        tail.offset = tail.size_bytes;
+    }
+
     fn add(&mut self, record: &[u8]) -> Lsn {
         let mut rest = record;
         let mut first = true;
@@ -154,13 +177,14 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::decode_frame;
 
     fn tail(offset: u64) -> Tail {
         Tail { first: Lsn(1000), size_bytes: 256, offset, checksum: 7 }
     }
 
     fn plan(offset: u64, records: &[&[u8]]) -> Plan {
-        Plan::of(tail(offset), 512, records, Vec::new())
+        Plan::of(tail(offset), 512, records, false, Vec::new())
     }
 
     #[test]
@@ -180,6 +204,18 @@ mod tests {
         let sizes: Vec<_> = plan.new.iter().map(|part| (part.offset, part.bytes.len(), part.tail.first)).collect();
         assert_eq!(sizes, [(0, 512, Lsn(1256)), (0, 64 + 24 + 101, Lsn(1768))]);
         assert_eq!(plan.ends, [Lsn(1256 + 64 + 24 + 1), Lsn(1768 + 189)]);
+    }
+
+    #[test]
+    fn a_segment_is_filled_with_what_is_no_record() {
+        let plan = |offset| Plan::of(tail(offset), 512, &[b"x"], true, Vec::new());
+        let filled = plan(100);
+        assert_eq!(filled.current.unwrap().bytes.len(), 156);
+        assert_eq!(filled.ends, [Lsn(1256 + 64 + 24 + 1)]);
+        let group = decode_frame(&filled.new[0].bytes[64..], Lsn(1256 + 64)).unwrap().group;
+        assert_eq!(group, Lsn(1100), "what fills it is of the same group");
+        assert!(plan(240).current.is_none());
+        assert_eq!(plan(64).ends, [Lsn(1064 + 25)], "nothing is in it yet");
     }
 
     #[test]

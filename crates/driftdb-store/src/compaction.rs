@@ -18,7 +18,7 @@ use driftdb_env::Disk;
 use driftdb_types::{CommitSeq, KeyRange, TreeId};
 
 use crate::history::{Bounds, HistoryCursor, Manifest, Segment, SegmentCache, SegmentMeta, SegmentWriter};
-use crate::{Period, Result, SchemaSource, StoreError, StoreOptions};
+use crate::{Period, Result, SchemaSource, StoreError, StoreOptions, Version};
 
 /// Segments up to this size are of the lowest tier.
 const TIER_BYTES: u64 = 64 << 10;
@@ -35,6 +35,13 @@ pub(crate) struct Job {
     pub(crate) dropped: Vec<Arc<Segment>>,
     /// Versions that ended at or before this commit may go.
     horizon: CommitSeq,
+}
+
+impl Job {
+    /// To write one segment anew.
+    pub(crate) fn of_one(segment: &Arc<Segment>, horizon: CommitSeq) -> Job {
+        Job { tree: segment.meta.tree, merged: vec![Arc::clone(segment)], dropped: Vec::new(), horizon }
+    }
 }
 
 /// What to do next, if anything, of the trees that it may be: first to let go what may go, then to merge.
@@ -92,9 +99,9 @@ pub(crate) struct CompactTo<'s> {
 const STOPPING_LOOK_VERSIONS: u64 = 1024;
 
 impl CompactTo<'_> {
-    /// Writes the one segment that holds what stays of those that are merged, if any are.
-    /// [`StoreError::Closed`] when it gave up.
-    pub(crate) fn run(&self, job: &Job) -> Result<Option<SegmentMeta>> {
+    /// Writes the one segment that holds what stays of those that are merged, if anything does: what may not go, and `goes` does
+    /// not say of it. [`StoreError::Closed`] when it gave up.
+    pub(crate) fn run(&self, job: &Job, goes: &dyn Fn(&Version) -> bool) -> Result<Option<SegmentMeta>> {
         let (tree, segments) = (job.tree, &job.merged);
         if segments.is_empty() {
             return Ok(None);
@@ -123,7 +130,7 @@ impl CompactTo<'_> {
                 order(a).cmp(&order(b))
             });
             let Some(version) = next.and_then(HistoryCursor::pop) else { break };
-            if version.to.is_some_and(|to| to.seq <= job.horizon) {
+            if version.to.is_some_and(|to| to.seq <= job.horizon) || goes(&version) {
                 gone += 1;
             } else {
                 writer.push(version)?;
@@ -134,6 +141,11 @@ impl CompactTo<'_> {
         if meta.rows + gone != rows {
             let what = format!("compaction of tree {tree} read {} versions of {rows}", meta.rows + gone);
             return Err(StoreError::Internal(what));
+        }
+        if meta.rows == 0 {
+            let path = self.history_dir.join(meta.file_name());
+            self.disk.remove(&path).map_err(|error| StoreError::io("removing", &path, error))?;
+            return Ok(None);
         }
         Ok(Some(meta))
     }

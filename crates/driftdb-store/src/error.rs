@@ -57,8 +57,8 @@ pub enum StoreError {
     /// The flush has been failing for so long that commits are refused.
     #[error("commits are refused while the store cannot be written: {0}")]
     FlushFails(Arc<StoreError>),
-    /// The base's file failed and was opened anew, and the view is of an earlier checkpoint than its last: the rows of
-    /// that are not to be had any more. A new view has the current ones.
+    /// The base's file was opened anew, and the rows as of an earlier checkpoint are not to be had any more. Views move to newer
+    /// layers then; this is told where there are none yet. A new view has the current ones.
     #[error(
         "the rows as of commit {checkpoint} cannot be read any more: the disk failed, and the base was opened anew"
     )]

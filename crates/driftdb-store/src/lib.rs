@@ -39,8 +39,8 @@ pub use error::StoreError;
 pub use options::{NoSchemas, SchemaSource, StoreOptions, TreeSchema};
 pub use readers::Hold;
 pub use scan::Scan;
-pub use store::Store;
-pub use version::{Checkpoint, Period, ReadPoint, Version};
+pub use store::{Erasure, Store};
+pub use version::{Checkpoint, ErasedWrite, Period, ReadPoint, Version};
 pub use view::StoreView;
 
 /// A result with the store's error.

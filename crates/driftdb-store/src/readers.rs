@@ -1,4 +1,4 @@
-//! Who reads the past, and from where on there is one.
+//! What the views share: who reads the past, from where on there is one, and the newest layers.
 //!
 //! Closed versions may go: of a tree, those that ended at or before its *horizon*. From the horizon on every state can be read as
 //! it was; before it none can, also where the files still have it. Readers of the past hold their stamp, and the horizon never
@@ -7,15 +7,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use driftdb_types::{CommitSeq, TreeId};
 use parking_lot::Mutex;
 
+use crate::layers::Layers;
 use crate::{Period, Result, StoreError};
 
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Readers {
     state: Mutex<State>,
+    newest: ArcSwapOption<Layers>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +29,15 @@ struct State {
 }
 
 impl Readers {
+    /// What new views read.
+    pub(crate) fn newest(&self) -> Option<Arc<Layers>> {
+        self.newest.load_full()
+    }
+
+    pub(crate) fn set_newest(&self, layers: &Arc<Layers>) {
+        self.newest.store(Some(Arc::clone(layers)));
+    }
+
     /// Holds a stamp, from which on everything that can be read now can be read for as long as it is held.
     pub(crate) fn hold(self: &Arc<Self>, seq: CommitSeq) -> Hold {
         *self.state.lock().held.entry(seq).or_default() += 1;

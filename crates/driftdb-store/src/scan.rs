@@ -125,7 +125,9 @@ impl Scan {
     fn next_key(&mut self) -> Result<Option<Bytes>> {
         if self.opened.cursors.memtables.is_empty() {
             // It holds nothing in memory that the store wants back.
-            return self.opened.cursors.next_key(&[], self.reverse);
+            let key = self.opened.cursors.next_key(&[], self.reverse)?;
+            self.last.clone_from(&key);
+            return Ok(key);
         }
         let layers = self.view.layers();
         if Weak::as_ptr(&self.opened.on) != Arc::as_ptr(&layers) {
@@ -154,7 +156,7 @@ impl Scan {
     }
 
     fn advance_visible(&mut self) -> Result<Option<Version>> {
-        if self.opened.cursors.memtables.is_empty() && self.opened.cursors.history.is_empty() {
+        if self.opened.is_base_only() {
             // The common case: nothing but the base.
             let seq = self.opened.seek.last_seq();
             while let Some(BaseItem { key, from, payload }) = self.opened.cursors.base.next()? {
@@ -207,7 +209,18 @@ impl Scan {
     /// The next version that the view has, as it has it.
     fn next_seen(&mut self) -> Result<Option<Version>> {
         loop {
-            let Some(version) = self.advance()? else { return Ok(None) };
+            let version = match self.advance() {
+                Err(StoreError::ViewLost { .. }) if self.view.renew() => {
+                    if self.opened.is_base_only() {
+                        self.last = self.opened.cursors.base.behind();
+                    }
+                    let layers = Arc::clone(&self.view.layers());
+                    self.open_behind_last(&layers)?;
+                    continue;
+                }
+                advanced => advanced?,
+            };
+            let Some(version) = version else { return Ok(None) };
             if version.from.seq <= self.view.stamp().seq {
                 return Ok(Some(self.view.as_seen(version)));
             }
@@ -216,6 +229,10 @@ impl Scan {
 }
 
 impl Opened {
+    fn is_base_only(&self) -> bool {
+        self.cursors.memtables.is_empty() && self.cursors.history.is_empty()
+    }
+
     fn new(
         layers: &Arc<Layers>,
         view: &StoreView,

@@ -36,7 +36,10 @@ use crate::readers::{Hold, Readers};
 use crate::{Checkpoint, CommitBatch, Period, Result, SchemaSource, StoreError, StoreOptions, StoreView};
 
 mod background;
+mod erase;
 mod install;
+
+pub use erase::Erasure;
 
 pub(crate) const HISTORY_DIR: &str = "history";
 
@@ -177,6 +180,11 @@ impl Views {
         self.views.iter().filter_map(|view| Some(view.upgrade()?.stamp().seq)).min()
     }
 
+    /// All that are there.
+    fn all(&self) -> Vec<Arc<StoreView>> {
+        self.views.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Takes out the one that reads the oldest layers.
     fn pop_oldest(&mut self) -> Option<Arc<StoreView>> {
         loop {
@@ -201,7 +209,8 @@ impl State {
 
     fn view(&mut self, cache: &Arc<SegmentCache>, readers: &Arc<Readers>) -> Arc<StoreView> {
         let memtables = std::iter::once(&self.visible).chain(&self.sealed).cloned().collect();
-        let layers = Layers::new(memtables, self.base.clone(), Arc::clone(cache));
+        let layers = Arc::new(Layers::new(memtables, self.base.clone(), Arc::clone(cache)));
+        readers.set_newest(&layers);
         let view = Arc::new(StoreView::new(layers, Arc::clone(readers)));
         self.views.add(&view);
         view
@@ -596,7 +605,7 @@ impl Shared {
         };
         // The merging goes on beside flushes; only the commit takes turns with them. It decodes files: a defect there that
         // one tree's files bring out is that tree's failure, and not the end of the thread and with it of all commits.
-        let merged = panic::catch_unwind(AssertUnwindSafe(|| compact.run(&job)))
+        let merged = panic::catch_unwind(AssertUnwindSafe(|| compact.run(&job, &|_| false)))
             .unwrap_or_else(|_| Err(StoreError::Internal(format!("merging the history of tree {tree} panicked"))));
         let removed: Vec<u64> = job.merged.iter().chain(&job.dropped).map(|segment| segment.meta.number).collect();
         drop(job);

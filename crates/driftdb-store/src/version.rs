@@ -1,7 +1,7 @@
 //! What a reader asks for and what it is given.
 
 use bytes::Bytes;
-use driftdb_types::{CommitSeq, Lsn, Stamp};
+use driftdb_types::{CommitSeq, Digest, Lsn, Stamp, TreeId};
 use serde::{Deserialize, Serialize};
 
 /// Up to where base and history are durable: commit log before `lsn` is not needed to recover.
@@ -33,6 +33,21 @@ pub struct Version {
     pub deleted: bool,
     /// What it holds.
     pub payload: Bytes,
+}
+
+/// What is kept of a write whose version was erased: no more than shows that the commit was what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasedWrite {
+    /// The tree it was made in.
+    pub tree: TreeId,
+    /// The commit that made it.
+    pub seq: CommitSeq,
+    /// Its place among the commit's writes in the tree, in the order of their keys.
+    pub place: u32,
+    /// What erased it.
+    pub erasure: u64,
+    /// Its digest.
+    pub digest: Digest,
 }
 
 /// At which point in history to read.

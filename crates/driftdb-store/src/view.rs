@@ -7,7 +7,7 @@ use driftdb_types::{CommitSeq, KeyRange, Stamp, TreeId};
 
 use crate::layers::Layers;
 use crate::readers::{Readers, begin_of};
-use crate::{Checkpoint, Period, ReadPoint, Result, Scan, Version};
+use crate::{Checkpoint, Period, ReadPoint, Result, Scan, StoreError, Version};
 
 /// What was visible in the store at one moment; its answers do not change. Reading it takes no lock, and it may be held
 /// for as long as one likes.
@@ -24,8 +24,8 @@ pub struct StoreView {
 }
 
 impl StoreView {
-    pub(crate) fn new(layers: Layers, readers: Arc<Readers>) -> StoreView {
-        StoreView { stamp: layers.stamp, readers, layers: ArcSwap::from_pointee(layers) }
+    pub(crate) fn new(layers: Arc<Layers>, readers: Arc<Readers>) -> StoreView {
+        StoreView { stamp: layers.stamp, readers, layers: ArcSwap::new(layers) }
     }
 
     /// The first state of a tree that can be read: what ended before it may be gone.
@@ -54,11 +54,19 @@ impl StoreView {
         self.layers.store(Arc::clone(layers));
     }
 
+    /// Has the view read the newest layers, where those that it reads cannot be read any more. Whether there are others.
+    pub(crate) fn renew(&self) -> bool {
+        let Some(newest) = self.readers.newest() else { return false };
+        let others = !Arc::ptr_eq(&newest, &self.layers.load());
+        if others {
+            self.move_to(&newest);
+        }
+        others
+    }
+
     /// The version of one key. [`StoreError::BeyondHorizon`](crate::StoreError::BeyondHorizon) before the tree's horizon.
     pub fn get(&self, tree: TreeId, key: &[u8], at: ReadPoint) -> Result<Option<Version>> {
-        let layers = self.layers();
         let seq = match at {
-            ReadPoint::Latest if layers.stamp == self.stamp => return layers.get_latest(tree, key),
             ReadPoint::Latest => self.stamp.seq,
             ReadPoint::AsOf(seq) => seq.min(self.stamp.seq),
         };
@@ -66,7 +74,17 @@ impl StoreView {
             ReadPoint::Latest => None,
             ReadPoint::AsOf(_) => Some(self.readers.read(tree, Some(seq))?),
         };
-        Ok(layers.get_at(tree, key, seq)?.map(|version| self.as_seen(version)))
+        loop {
+            let layers = self.layers();
+            let found = match at {
+                ReadPoint::Latest if layers.stamp == self.stamp => layers.get_latest(tree, key),
+                _ => layers.get_at(tree, key, seq).map(|found| found.map(|version| self.as_seen(version))),
+            };
+            match found {
+                Err(StoreError::ViewLost { .. }) if self.renew() => {}
+                found => return found,
+            }
+        }
     }
 
     /// The visible versions of a range of keys, in key order or against it.

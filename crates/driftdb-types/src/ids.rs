@@ -65,6 +65,8 @@ impl TreeId {
     pub const PINS: TreeId = TreeId(3);
     /// Of each table whose retention let versions go: from where on it can be read.
     pub const HORIZONS: TreeId = TreeId(4);
+    /// Certificates of erasures.
+    pub const ERASURES: TreeId = TreeId(5);
     /// The first id given to a user's table or index.
     pub const FIRST_USER: TreeId = TreeId(100);
 }

@@ -13,6 +13,7 @@ mod advisory;
 mod concurrency;
 mod constraints;
 mod durability;
+mod erase;
 mod history;
 mod one_history;
 mod retention;

@@ -2,6 +2,7 @@
 
 mod alter;
 mod create;
+mod keeping;
 
 use datafusion::sql::sqlparser::ast::Ident;
 use driftdb_engine::NamedObject;
@@ -25,6 +26,11 @@ pub(crate) fn run(exec: &mut Exec<'_>, statement: &Statement) -> Run<Outcome> {
         Kind::DropTable { names, if_exists } => drop_tables(exec, names, *if_exists),
         Kind::DropIndex { names, if_exists } => drop_indexes(exec, names, *if_exists),
         Kind::AlterTable(alter) => alter::alter_table(exec, source, alter),
+        Kind::SetRetention { table, if_exists, retention } => {
+            keeping::set_retention(exec, source, table, *if_exists, *retention)
+        }
+        Kind::CreatePin(create) => keeping::create_pin(exec, create),
+        Kind::DropPin { names, if_exists } => keeping::drop_pins(exec, names, *if_exists),
         Kind::Truncate { names } => {
             exec.check_writable("TRUNCATE TABLE")?;
             for name in names {

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use driftdb_types::{Error, Result, SqlState};
 
 use super::dialect::DriftDialect;
+use super::keeping;
 use super::names::{TableName, name_of};
 use super::source::{Source, is_token, is_word};
 use super::statement::*;
@@ -30,6 +31,13 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn rest(&self) -> &'a [TokenWithSpan] {
         self.tokens.get(self.at..).unwrap_or_default()
+    }
+
+    /// The next so many tokens.
+    pub(crate) fn take(&mut self, count: usize) -> &'a [TokenWithSpan] {
+        let taken = self.rest().get(..count).unwrap_or_default();
+        self.at += taken.len();
+        taken
     }
 
     pub(crate) fn word(&mut self, wanted: &str) -> bool {
@@ -76,7 +84,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn name(&mut self) -> Result<String> {
+    pub(crate) fn name(&mut self) -> Result<String> {
         self.ident().map(|ident| name_of(&ident))
     }
 
@@ -88,12 +96,12 @@ impl<'a> Cursor<'a> {
         Ok(ObjectName::from(parts))
     }
 
-    fn table(&mut self) -> Result<TableName> {
+    pub(crate) fn table(&mut self) -> Result<TableName> {
         let object = self.object()?;
         TableName::new(self.source, &object)
     }
 
-    fn string(&mut self) -> Result<String> {
+    pub(crate) fn string(&mut self) -> Result<String> {
         match self.peek().map(|token| &token.token) {
             Some(Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text)) => {
                 self.at += 1;
@@ -107,7 +115,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn comma_separated<T>(&mut self, mut one: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+    pub(crate) fn comma_separated<T>(&mut self, mut one: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let mut all = vec![one(self)?];
         while self.token(&Token::Comma) {
             all.push(one(self)?);
@@ -201,6 +209,12 @@ pub(crate) fn command(source: &Source, tokens: &[TokenWithSpan]) -> Result<Optio
             Kind::Discard(tag)
         }
         "checkpoint" => Kind::Checkpoint,
+        "create" if cursor.word("pin") => keeping::create_pin(&mut cursor)?,
+        "alter" => match keeping::set_retention(&mut cursor)? {
+            Some(kind) => kind,
+            None => return Ok(None),
+        },
+        "drop" if cursor.word("pin") => keeping::drop_pin(&mut cursor)?,
         "vacuum" => vacuum(&mut cursor)?,
         "analyze" | "analyse" => analyze(&mut cursor)?,
         "truncate" => truncate(&mut cursor)?,
@@ -280,10 +294,15 @@ fn modes(cursor: &mut Cursor<'_>) -> Result<TransactionModes> {
 fn as_of(cursor: &mut Cursor<'_>) -> Result<AsOf> {
     let rest = cursor.rest();
     cursor.at = cursor.tokens.len();
-    if let Some(number) = commit_number(rest) {
-        return Ok(AsOf { expr: expression(cursor.source, std::slice::from_ref(number))?, is_seq: true });
+    point_of(cursor.source, rest)
+}
+
+/// The point of system time that all of these tokens are.
+pub(crate) fn point_of(source: &Source, tokens: &[TokenWithSpan]) -> Result<AsOf> {
+    match commit_number(tokens) {
+        Some(number) => Ok(AsOf { expr: expression(source, std::slice::from_ref(number))?, is_seq: true }),
+        None => Ok(AsOf { expr: expression(source, tokens)?, is_seq: false }),
     }
-    Ok(AsOf { expr: expression(cursor.source, rest)?, is_seq: false })
 }
 
 /// The number of `@SEQ:n`, where that is all there is.

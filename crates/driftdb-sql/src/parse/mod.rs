@@ -10,6 +10,7 @@ mod convert;
 mod copy;
 mod define;
 mod dialect;
+mod keeping;
 mod names;
 mod refusals;
 mod shorthand;

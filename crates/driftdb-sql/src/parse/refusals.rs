@@ -10,8 +10,6 @@ use super::source::{Source, is_token, is_word};
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Anywhere,
-    /// The statement begins with it.
-    First,
     /// In a statement that begins with ALTER.
     Alter,
     /// Before a name and a parenthesis, as in `PERIOD FOR system_time (a, b)`.
@@ -34,11 +32,8 @@ const PHRASES: &[(&[&str], Place, &str)] = &[
     (&["exclude", "no", "others"], Place::Anywhere, "EXCLUDE NO OTHERS"),
     (&["exclude", "group"], Place::Anywhere, "EXCLUDE GROUP"),
     (&["exclude", "ties"], Place::Anywhere, "EXCLUDE TIES"),
-    (&["create", "pin"], Place::First, "CREATE PIN"),
-    (&["drop", "pin"], Place::First, "DROP PIN"),
     (&["add", "system", "versioning"], Place::Alter, "ADD SYSTEM VERSIONING"),
     (&["drop", "system", "versioning"], Place::Alter, "DROP SYSTEM VERSIONING"),
-    (&["set", "retention"], Place::Alter, "SET RETENTION"),
     (&["undrop", "column"], Place::Alter, "UNDROP COLUMN"),
 ];
 
@@ -51,7 +46,6 @@ pub(super) fn refuse(source: &Source, tokens: &[TokenWithSpan]) -> Result<()> {
             let behind = |n: usize| tokens.get(at + phrase.len() + n);
             said && match place {
                 Place::Anywhere => true,
-                Place::First => at == 0,
                 Place::Alter => alter,
                 Place::BeforeList => {
                     let named = matches!(behind(0).map(|token| &token.token), Some(Token::Word(_)));

@@ -1,7 +1,7 @@
 //! The statements DriftDB runs: the allow-list itself.
 
 use driftdb_engine::{Isolation, LockMode};
-use driftdb_types::DataType;
+use driftdb_types::{DataType, Interval};
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, OnConflict, Query, SelectItem, TableWithJoins, With};
 
@@ -33,6 +33,17 @@ pub(crate) enum Kind {
     },
     Truncate {
         names: Vec<TableName>,
+    },
+    /// No retention: unlimited.
+    SetRetention {
+        table: TableName,
+        if_exists: bool,
+        retention: Option<Interval>,
+    },
+    CreatePin(Box<CreatePin>),
+    DropPin {
+        names: Vec<String>,
+        if_exists: bool,
     },
     /// VACUUM and ANALYZE: nothing to reclaim or to count, but the tables must exist.
     Maintain {
@@ -225,6 +236,17 @@ pub(crate) struct AsOf {
     pub(crate) expr: Expr,
     /// `@SEQ:n`
     pub(crate) is_seq: bool,
+}
+
+/// `CREATE PIN`.
+#[derive(Clone, Debug)]
+pub(crate) struct CreatePin {
+    pub(crate) name: String,
+    pub(crate) if_not_exists: bool,
+    /// `None`: as of the statement's snapshot.
+    pub(crate) as_of: Option<AsOf>,
+    /// For how long; `None`: until it is dropped.
+    pub(crate) retain: Option<Interval>,
 }
 
 /// A level by the name it was asked for.

@@ -90,7 +90,11 @@ impl PointSelect {
         }
         let source = match at {
             None => Source::Now(exec.txn.reader()),
-            Some(seq) => Source::Then(exec.engine.view_as_of(exec.txn.view(), seq), seq),
+            Some(seq) => {
+                let view = exec.engine.view_as_of(exec.txn.view(), seq);
+                exec.engine.check_horizon(&view, &compiled.table, seq)?;
+                Source::Then(view, seq)
+            }
         };
         match compiled.access.target(&env)? {
             None => Ok(None),

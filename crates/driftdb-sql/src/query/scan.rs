@@ -237,15 +237,20 @@ fn open(ctx: &QueryContext, table: &TableSchema, mode: Mode, access: &Access) ->
         }
         (Mode::Read(ReadAt::AsOf(seq)), Access::Rows(range)) => {
             let view = ctx.read.engine.view_as_of(view, seq);
+            ctx.read.engine.check_horizon(&view, table, seq)?;
             Ok(Box::new(Past(view.scan(table.id, range, ReadPoint::AsOf(seq), false)?)))
         }
         (Mode::Read(ReadAt::AsOf(seq)), Access::Index(index, range)) => {
             let view = ctx.read.engine.view_as_of(view, seq);
+            ctx.read.engine.check_horizon(&view, table, seq)?;
             let entries = view.scan(index.id, range, ReadPoint::AsOf(seq), false)?;
             Ok(Box::new(PastByIndex { entries, view, table: table.id, seq }))
         }
         (Mode::Read(ReadAt::Versions(period)), access) => {
             ctx.read.reader.note_range(table.id, &rows_range(access))?;
+            if let Period::Overlaps { start, .. } | Period::ContainedIn { start, .. } = period {
+                ctx.read.engine.check_horizon(view, table, start)?;
+            }
             Ok(Box::new(Past(view.versions(table.id, &rows_range(access), period)?)))
         }
         (Mode::History, access) => {

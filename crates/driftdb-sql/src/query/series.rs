@@ -1,4 +1,4 @@
-//! Functions in FROM: `generate_series` and `driftdb.history`.
+//! Functions in FROM: `generate_series`, `driftdb.history` and `driftdb.retention_plan`.
 
 use std::sync::Arc;
 
@@ -11,13 +11,14 @@ use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::physical_plan::ExecutionPlan;
-use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, TimeZone, Value};
+use driftdb_types::{DataType, Decimal, Error, Interval, Result, SqlState, TableSchema, TimeZone, Value};
 
 use super::functions::{add_interval, add_interval_tz, builtin, is_not_done};
 use super::planner::{Planner, table_now};
 use super::provider::StoreTable;
 use super::resolve::resolve;
 use super::scan::{RowsExec, ValueRows};
+use super::system::RetentionTable;
 use super::types::{data_type_of, field};
 
 /// The table that a function in FROM gives.
@@ -25,16 +26,22 @@ pub(super) fn table_function(planner: &Planner<'_>, name: &str, args: Vec<Expr>)
     let args = args.into_iter().map(|arg| constant(planner, arg)).collect::<Result<Vec<_>>>()?;
     match name {
         "generate_series" => Ok(Arc::new(Series::new(&args, planner.ctx.settings.time_zone())?)),
-        "driftdb.history" => match args.as_slice() {
-            [Arg::Later(_)] => Err(Error::unsupported("driftdb.history of a parameter")),
-            [Arg::Is(Value::Text(table))] => Ok(Arc::new(StoreTable::history(table_now(planner.ctx, table)?))),
-            _ => Err(Error::new(SqlState::UNDEFINED_FUNCTION, "driftdb.history takes the name of a table")),
-        },
-        "driftdb.diff" | "driftdb.retention_plan" => Err(Error::unsupported(format!("{name}()"))),
+        "driftdb.history" => Ok(Arc::new(StoreTable::history(table_named(planner, name, &args)?))),
+        "driftdb.retention_plan" => Ok(Arc::new(RetentionTable::new(table_named(planner, name, &args)?))),
+        "driftdb.diff" => Err(Error::unsupported(format!("{name}()"))),
         other if is_not_done(other) || builtin(other).is_some() => {
             Err(Error::unsupported(format!("the function {other} in FROM")))
         }
         other => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {other} does not exist"))),
+    }
+}
+
+/// The table whose name is the only argument.
+fn table_named(planner: &Planner<'_>, function: &str, args: &[Arg]) -> Result<Arc<TableSchema>> {
+    match args {
+        [Arg::Later(_)] => Err(Error::unsupported(format!("{function} of a parameter"))),
+        [Arg::Is(Value::Text(table))] => table_now(planner.ctx, table),
+        _ => Err(Error::new(SqlState::UNDEFINED_FUNCTION, format!("{function} takes the name of a table"))),
     }
 }
 

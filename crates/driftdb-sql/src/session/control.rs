@@ -82,7 +82,10 @@ impl Session {
             let context = exec.context();
             let value = crate::query::eval_const(&context, expr, None, &[])?;
             let seq = system_time::resolve_point(&context.read, &value, *is_seq, context.settings.time_zone())?;
-            self.ensure_transaction()?.as_of = Some(seq);
+            let active = self.ensure_transaction()?;
+            active.as_of = Some(seq);
+            // Whoever reads a state of the past goes on doing so until the end.
+            active.txn.hold(seq);
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ scripts!(
     functions_numbers,
     functions_text,
     functions_time,
+    keeping,
     point,
     query_conditions,
     query_functions,

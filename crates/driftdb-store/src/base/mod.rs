@@ -36,16 +36,21 @@ pub(crate) const META: TableDefinition<'static, &'static str, &'static [u8]> = T
 const META_CHECKPOINT: &str = "checkpoint";
 const META_NEXT_SEGMENT: &str = "next_segment";
 const META_SEGMENT_PREFIX: &str = "segment/";
+const META_ERASING: &str = "erasing";
+/// What is kept of erased writes: [`crate::ErasedWrite`].
+const ERASED: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("erased");
 
 mod backend;
 mod codec;
 mod pages;
+mod rewrite;
 mod rows;
 
 pub(crate) use backend::{Backend, Gate};
 use codec::encode_value;
 pub(crate) use codec::{decode_key, decode_value, encode_key};
 pub(crate) use pages::PageFile;
+pub(crate) use rewrite::Rewrite;
 pub(crate) use rows::{BaseCursor, BaseItem, BaseRow, BaseRows};
 use rows::{RowsTable, decode_row};
 
@@ -193,6 +198,7 @@ impl Base {
         }
         write.open_table(ROWS).map_err(|error| self.error(error))?;
         write.open_table(META).map_err(|error| self.error(error))?;
+        write.open_table(ERASED).map_err(|error| self.error(error))?;
         write.commit().map_err(|error| self.error(error))
     }
 
@@ -201,6 +207,15 @@ impl Base {
         let read = self.with_database(|database| database.begin_read().map_err(|error| self.error(error)))?;
         let table = read.open_table(META).map_err(|error| self.error(error))?;
         read_meta(&self.path, &table)
+    }
+
+    /// What the erasure said that is to be finished, if there is one.
+    pub(crate) fn erasing(&self) -> Result<Option<String>> {
+        let read = self.with_database(|database| database.begin_read().map_err(|error| self.error(error)))?;
+        let table = read.open_table(META).map_err(|error| self.error(error))?;
+        let value = table.get(META_ERASING).map_err(|error| self.error(error))?;
+        let damaged = |error: serde_json::Error| StoreError::damaged(&self.path, format!("{META_ERASING}: {error}"));
+        value.map(|value| serde_json::from_slice(value.value()).map_err(damaged)).transpose()
     }
 
     /// The rows as of the last commit, whose checkpoint the caller knows.
@@ -248,6 +263,17 @@ impl Base {
             return Ok(());
         }
         self.check_synced()?;
+        self.reopen(&mut slot)?;
+        tracing::warn!(path = %self.path.display(), "opened the base anew after an I/O failure");
+        Ok(())
+    }
+
+    /// Whether the file was opened anew since this generation.
+    pub(crate) fn is_outdated(&self, generation: u64) -> bool {
+        self.opened.lock().as_ref().is_none_or(|opened| opened.generation != generation)
+    }
+
+    fn reopen(&self, slot: &mut Option<Opened>) -> Result<()> {
         if let Some(old) = slot.take() {
             old.gate.shut();
         }
@@ -260,7 +286,6 @@ impl Base {
                 rows.table.store(Arc::new(self.open_rows(Some(&opened))?));
             }
         }
-        tracing::warn!(path = %self.path.display(), "opened the base anew after an I/O failure");
         *slot = Some(opened);
         Ok(())
     }
@@ -326,6 +351,22 @@ impl BaseWrite<'_> {
         let value = serde_json::to_vec(value).map_err(|error| StoreError::Internal(error.to_string()))?;
         let mut meta = self.write.open_table(META).map_err(|error| self.base.error(error))?;
         meta.insert(key, value.as_slice()).map_err(|error| self.base.error(error))?;
+        Ok(())
+    }
+
+    fn put_erased(&self, erased: &[crate::ErasedWrite]) -> Result<()> {
+        let mut table = self.write.open_table(ERASED).map_err(|error| self.base.error(error))?;
+        for write in erased {
+            let (key, value) = rewrite::encode(write);
+            table.insert(key.as_slice(), value.as_slice()).map_err(|error| self.base.error(error))?;
+        }
+        Ok(())
+    }
+
+    /// There is no erasure to finish any more.
+    pub(crate) fn end_erasing(&self) -> Result<()> {
+        let mut meta = self.write.open_table(META).map_err(|error| self.base.error(error))?;
+        meta.remove(META_ERASING).map_err(|error| self.base.error(error))?;
         Ok(())
     }
 

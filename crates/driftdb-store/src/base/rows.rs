@@ -62,7 +62,8 @@ impl BaseRows {
     /// After a failed read: `Ok` when reading again may work, because the file was opened anew.
     fn recover(&self, error: redb::StorageError, generation: u64) -> Result<()> {
         self.base.check_open()?;
-        if !matches!(error, redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed) {
+        let is_closed = matches!(error, redb::StorageError::PreviousIo | redb::StorageError::DatabaseClosed);
+        if !is_closed && !self.base.is_outdated(generation) {
             return Err(self.base.error(error));
         }
         self.base.recover_from_failure(Some(generation))?;
@@ -111,6 +112,15 @@ impl BaseCursor {
             chunk: VecDeque::new(),
             chunk_rows: CHUNK_ROWS.0,
             exhausted: range.is_empty(),
+        }
+    }
+
+    /// The last key that was read, where no more were.
+    pub(crate) fn behind(&self) -> Option<Bytes> {
+        let bound = if self.reverse { &self.range.1 } else { &self.range.0 };
+        match bound {
+            Bound::Excluded(full) => decode_key(full).map(|(_, key)| Bytes::copy_from_slice(key)),
+            Bound::Included(_) | Bound::Unbounded => None,
         }
     }
 

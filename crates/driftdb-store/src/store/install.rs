@@ -110,7 +110,7 @@ impl Shared {
     }
 
     /// Removes the files of obsolete segments that no view reads any more.
-    fn reap(&self, writing: &mut Writing) {
+    pub(super) fn reap(&self, writing: &mut Writing) {
         writing.obsolete.retain(|segment| {
             // Nobody can take a new reference: the manifest of new views does not have it.
             if Arc::strong_count(segment) > 1 {

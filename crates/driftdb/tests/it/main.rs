@@ -31,6 +31,7 @@ mod password;
 mod pgbench;
 mod python;
 mod readme;
+mod retention;
 mod server;
 mod shell;
 mod shutdown;

@@ -1,8 +1,9 @@
-//! System tables: `driftdb.commits`, `information_schema`, and of `pg_catalog` what common tools ask for. They are computed
+//! System tables: `driftdb.commits`, `driftdb.pins`, `information_schema`, and of `pg_catalog` what common tools ask for. They are computed
 //! from the catalog of the execution's snapshot when they are scanned.
 
 mod commits;
 mod information;
+mod keeping;
 mod pg;
 mod pg_empty;
 
@@ -17,6 +18,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use driftdb_engine::Catalog;
 use driftdb_types::{DataType, KeyRange, Result, TableSchema, TreeId, Value};
+
+pub(super) use keeping::RetentionTable;
 
 use super::functions::CLUSTERED_INDEX_OID;
 use super::scan::{RowsExec, ValueRows};
@@ -43,7 +46,8 @@ struct SystemTable {
 
 /// The system table of that name.
 pub(super) fn table(schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
-    let groups: [&[SystemTable]; 4] = [commits::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
+    let groups: [&[SystemTable]; 5] =
+        [commits::TABLES, keeping::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
     let found = groups.into_iter().flatten().find(|table| table.schema == schema && table.name == name)?;
     Some(Arc::new(SystemProvider::new(*found)))
 }
@@ -55,7 +59,8 @@ pub(super) fn is_empty_table(name: &str) -> bool {
 
 /// The names of all of them, with their schemas.
 fn all() -> impl Iterator<Item = &'static SystemTable> {
-    let groups: [&'static [SystemTable]; 4] = [commits::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
+    let groups: [&'static [SystemTable]; 5] =
+        [commits::TABLES, keeping::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
     groups.into_iter().flatten()
 }
 

@@ -1,0 +1,131 @@
+//! `driftdb.pins`, and the row of `driftdb.retention_plan`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::Result as DfResult;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use driftdb_engine::{Pin, RetentionPlan};
+use driftdb_store::ReadPoint;
+use driftdb_types::{CommitSeq, DataType as T, KeyRange, Result, Stamp, TableSchema, TreeId, Value};
+
+use super::{SystemTable, ready, text};
+use crate::query::scan::{RowsExec, ValueRows};
+use crate::query::types::field;
+use crate::read::QueryContext;
+
+pub(super) const TABLES: &[SystemTable] = &[SystemTable {
+    schema: "driftdb",
+    name: "pins",
+    columns: &[
+        ("name", T::Text),
+        ("seq", T::Int8),
+        ("time", T::TimestampTz),
+        ("until", T::TimestampTz),
+        ("created", T::TimestampTz),
+        ("user", T::Text),
+    ],
+    rows: pins,
+}];
+
+/// The columns of `driftdb.retention_plan`.
+const PLAN: &[(&str, T)] = &[
+    ("table", T::Text),
+    ("retention", T::Interval),
+    ("horizon_seq", T::Int8),
+    ("horizon_time", T::TimestampTz),
+    ("next_seq", T::Int8),
+    ("next_time", T::TimestampTz),
+    ("held_by", T::Text),
+    ("versions", T::Int8),
+    ("bytes", T::Int8),
+];
+
+fn pins(ctx: &QueryContext) -> Result<ValueRows> {
+    let read = &ctx.read;
+    let pins = match read.system_time {
+        Some(seq) => {
+            let versions = read.view.scan(TreeId::PINS, &KeyRange::all(), ReadPoint::AsOf(seq), false)?;
+            versions.map(|version| Pin::of_version(&version?)).collect::<Result<Vec<_>>>()?
+        }
+        None => {
+            let entries = read.reader.scan(TreeId::PINS, &KeyRange::all(), false)?;
+            entries.map(|entry| Pin::of_entry(&entry?)).collect::<Result<Vec<_>>>()?
+        }
+    };
+    let mut rows = Vec::with_capacity(pins.len());
+    for Pin { name, stamp, until_us, made } in pins {
+        let record = made.map(|made| read.engine.commit_record(&read.view, made.seq)).transpose()?.flatten();
+        rows.push(vec![
+            text(name),
+            seq_value(stamp.seq),
+            Value::TimestampTz(stamp.time_us),
+            until_us.map_or(Value::Null, Value::TimestampTz),
+            made.map_or(Value::Null, |made| Value::TimestampTz(made.time_us)),
+            record.map_or(Value::Null, |record| text(record.meta.user)),
+        ]);
+    }
+    ready(rows)
+}
+
+/// `driftdb.retention_plan` of a table.
+#[derive(Debug)]
+pub(in crate::query) struct RetentionTable {
+    table: Arc<TableSchema>,
+    schema: SchemaRef,
+}
+
+impl RetentionTable {
+    pub(in crate::query) fn new(table: Arc<TableSchema>) -> RetentionTable {
+        let fields: Vec<Field> = PLAN.iter().map(|(name, data_type)| field(name, *data_type, true)).collect();
+        RetentionTable { table, schema: Arc::new(Schema::new(fields)) }
+    }
+}
+
+#[async_trait]
+impl TableProvider for RetentionTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let table = Arc::clone(&self.table);
+        RowsExec::plan(&self.schema, projection, "driftdb.retention_plan".to_owned(), move |ctx| {
+            ready(vec![plan_row(&table, ctx.read.engine.retention_plan(&table)?)])
+        })
+    }
+}
+
+fn plan_row(table: &TableSchema, plan: RetentionPlan) -> Vec<Value> {
+    let seq = |stamp: Option<Stamp>| stamp.map_or(Value::Null, |stamp| seq_value(stamp.seq));
+    let time = |stamp: Option<Stamp>| stamp.map_or(Value::Null, |stamp| Value::TimestampTz(stamp.time_us));
+    vec![
+        text(table.name.clone()),
+        plan.retention.map_or(Value::Null, Value::Interval),
+        seq(plan.horizon),
+        time(plan.horizon),
+        seq(plan.next),
+        time(plan.next),
+        plan.held_by.map_or(Value::Null, text),
+        Value::Int8(i64::try_from(plan.versions).unwrap_or(i64::MAX)),
+        Value::Int8(i64::try_from(plan.bytes).unwrap_or(i64::MAX)),
+    ]
+}
+
+fn seq_value(seq: CommitSeq) -> Value {
+    Value::Int8(i64::try_from(seq.0).unwrap_or(i64::MAX))
+}
