@@ -5,6 +5,7 @@
 //! statement's own snapshot, so that no statement meets its own writes.
 
 mod conflict;
+mod erase;
 mod expressions;
 mod insert;
 mod locking;
@@ -23,6 +24,7 @@ use driftdb_types::{
 };
 use std::sync::Arc;
 
+pub(crate) use self::erase::rows_to_erase;
 pub(crate) use self::insert::{Defaults, InsertPlan};
 pub(crate) use self::locking::LockingPlan;
 pub(crate) use self::update::{DeletePlan, UpdatePlan};

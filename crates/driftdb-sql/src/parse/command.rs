@@ -239,7 +239,7 @@ pub(crate) fn command(source: &Source, tokens: &[TokenWithSpan]) -> Result<Optio
         "explain" => explain(&mut cursor)?,
         "lock" | "grant" | "revoke" | "comment" | "listen" | "notify" | "declare" | "fetch" | "move" | "close"
         | "call" | "do" | "load" | "cluster" | "reindex" | "reassign" | "refresh" | "security" | "import" | "merge"
-        | "undo" | "restore" | "erase" | "undrop" => {
+        | "undo" | "restore" | "undrop" => {
             return Err(Error::unsupported(first.to_ascii_uppercase()));
         }
         _ => return Ok(None),

@@ -1,11 +1,11 @@
-//! How long history is kept: retention and pins. Parsed from the tokens, which sqlparser cannot read.
+//! What history is kept: retention, pins and ERASE. Parsed from the tokens, which sqlparser cannot read.
 
-use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use driftdb_types::{DataType, Error, Interval, Result, SqlState, TimeZone, Value, parse_value};
 
 use super::command::{Cursor, point_of};
 use super::source::is_word;
-use super::statement::{CreatePin, Kind};
+use super::statement::{CreatePin, DeleteStatement, EraseStatement, Kind};
 
 /// `ALTER TABLE … SET RETENTION`, behind ALTER; `None`: it is another ALTER.
 pub(super) fn set_retention(cursor: &mut Cursor<'_>) -> Result<Option<Kind>> {
@@ -47,6 +47,35 @@ pub(super) fn create_pin(cursor: &mut Cursor<'_>) -> Result<Kind> {
 pub(super) fn drop_pin(cursor: &mut Cursor<'_>) -> Result<Kind> {
     let if_exists = cursor.words(&["if", "exists"]);
     Ok(Kind::DropPin { names: cursor.comma_separated(Cursor::name)?, if_exists })
+}
+
+/// Has sqlparser read `ERASE FROM` as the DELETE that it looks like. Whether it is one.
+pub(super) fn erase_as_delete(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
+    match tokens.first_mut() {
+        Some(first) if is_word(Some(first), "erase") => {
+            first.token = Token::make_word("DELETE", None);
+            (tokens, true)
+        }
+        _ => (tokens, false),
+    }
+}
+
+/// The ERASE that was read as a DELETE.
+pub(super) fn erase(kind: Kind, placeholders: usize) -> Result<Kind> {
+    let Kind::Delete(delete) = kind else { return Err(Error::internal("ERASE was not read as a DELETE")) };
+    let refused = [
+        (delete.with.is_some(), "WITH before ERASE"),
+        (!delete.using.is_empty(), "USING in ERASE"),
+        (delete.returning.is_some(), "RETURNING in ERASE"),
+        (placeholders > 0, "ERASE with parameters"),
+    ];
+    match refused.into_iter().find(|(present, _)| *present) {
+        Some((_, what)) => Err(Error::unsupported(what)),
+        None => {
+            let DeleteStatement { table, alias, selection, .. } = *delete;
+            Ok(Kind::Erase(Box::new(EraseStatement { table, alias, selection })))
+        }
+    }
 }
 
 /// A positive interval.

@@ -109,6 +109,7 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
         return Ok(Statement::from_kind(source, kind, placeholders));
     }
     refusals::refuse(source, &tokens)?;
+    let (tokens, is_erase) = keeping::erase_as_delete(tokens);
     let (tokens, unsaid) = shorthand::spell_out(tokens);
     let (tokens, moved) = temporal::rewrite(source, tokens)?;
     let mut parser = Parser::new(&dialect::DriftDialect)
@@ -122,6 +123,9 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
     temporal::restore_aliases(&mut parsed, moved)?;
     let mut walk = Walk::new(source);
     let mut kind = convert::convert(source, parsed, &mut walk)?;
+    if is_erase {
+        kind = keeping::erase(kind, walk.found.placeholders)?;
+    }
     match &mut kind {
         Kind::CreateTableAs(create) => {
             create.columns = names;

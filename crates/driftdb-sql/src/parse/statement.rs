@@ -40,6 +40,7 @@ pub(crate) enum Kind {
         if_exists: bool,
         retention: Option<Interval>,
     },
+    Erase(Box<EraseStatement>),
     CreatePin(Box<CreatePin>),
     DropPin {
         names: Vec<String>,
@@ -157,6 +158,14 @@ pub(crate) struct DeleteStatement {
     pub(crate) using: Vec<TableWithJoins>,
     pub(crate) selection: Option<Expr>,
     pub(crate) returning: Option<Vec<SelectItem>>,
+}
+
+/// `ERASE FROM`.
+#[derive(Clone, Debug)]
+pub(crate) struct EraseStatement {
+    pub(crate) table: TableName,
+    pub(crate) alias: Option<Ident>,
+    pub(crate) selection: Option<Expr>,
 }
 
 #[derive(Clone, Debug)]

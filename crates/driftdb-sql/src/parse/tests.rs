@@ -185,7 +185,8 @@ fn refuses_by_name_what_is_not_done() {
         ("DECLARE c CURSOR FOR SELECT 1", "DECLARE"),
         ("CALL p()", "CALL"),
         ("UNDROP TABLE t", "UNDROP"),
-        ("ERASE FROM t WHERE a = 1", "ERASE"),
+        ("ERASE FROM t USING u WHERE a = 1", "USING in ERASE"),
+        ("ERASE FROM t WHERE a = $1", "ERASE with parameters"),
     ] {
         match parse(sql) {
             Err(error) if error.state == SqlState::FEATURE_NOT_SUPPORTED && error.message.contains(clause) => {}

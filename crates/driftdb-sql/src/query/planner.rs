@@ -86,10 +86,7 @@ impl<'a> Planner<'a> {
                     let at = self.rewritten.points.get(number).copied();
                     self.user_table(table, at.ok_or_else(|| Error::internal("a read point without a number"))?)
                 }
-                None => system::table(schema, table).ok_or_else(|| match (schema, table) {
-                    ("driftdb", "pins") => Error::unsupported("driftdb.pins"),
-                    _ => undefined(&format!("{schema}.{table}")),
-                }),
+                None => system::table(schema, table).ok_or_else(|| undefined(&format!("{schema}.{table}"))),
             },
         }
     }
@@ -101,7 +98,7 @@ impl<'a> Planner<'a> {
             ReadAt::Now | ReadAt::Versions(_) | ReadAt::Later => read.catalog.table(name).cloned(),
         };
         let Some(table) = found else { return Err(self.undefined_at(name, at)) };
-        let row_keys = self.ctx.row_keys && at == ReadAt::Now;
+        let row_keys = self.ctx.row_keys && matches!(at, ReadAt::Now | ReadAt::Versions(_));
         Ok(Arc::new(StoreTable::new(table, at, &self.rewritten.hidden, row_keys)))
     }
 

@@ -8,8 +8,9 @@ use driftdb_types::{CommitSeq, Error, Result, SqlState, TimeZone, Value};
 use super::plan::{Plan, Planned};
 use super::{Active, Prepared, Session, State};
 use crate::ddl;
+use crate::dml::rows_to_erase;
 use crate::outcome::{Notice, Outcome, RowStream, RowsTag, Severity};
-use crate::parse::{ExplainStatement, Kind, Statement};
+use crate::parse::{EraseStatement, ExplainStatement, Kind, Statement};
 use crate::point::scalar::Env;
 use crate::query::{self, QueryRuntime};
 use crate::read::{Client, QueryContext, ReadState};
@@ -231,11 +232,10 @@ impl Session {
                 self.db.shared.engine.store().flush().map_err(Error::from)?;
                 Ok(Outcome::command("CHECKPOINT"))
             }
+            Kind::Erase(erase) => self.erase(statement, erase),
             Kind::Maintain { tag, names } => {
-                let in_block = matches!(&self.state, State::Active(active) if active.block);
-                if in_block && *tag == "VACUUM" {
-                    let message = "VACUUM cannot run inside a transaction block";
-                    return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+                if *tag == "VACUUM" {
+                    self.check_no_block("VACUUM")?;
                 }
                 self.begin_statement()?;
                 let exec = self.exec(&[])?;
@@ -248,6 +248,36 @@ impl Session {
             }
             _ => self.statement(&[], |exec| ddl::run(exec, statement)),
         }
+    }
+}
+
+impl Session {
+    /// 25001 within a transaction block.
+    fn check_no_block(&self, what: &str) -> Result<()> {
+        match &self.state {
+            State::Active(active) if active.block => Err(Error::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                format!("{what} cannot run inside a transaction block"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// ERASE commits by itself, and waits for the snapshots of all others: it is the only statement of its transaction.
+    fn erase(&mut self, statement: &Statement, erase: &EraseStatement) -> Result<Outcome> {
+        self.check_no_block("ERASE")?;
+        if matches!(&self.state, State::Active(active) if active.txn.has_writes()) {
+            let message = "ERASE cannot run together with other statements that write";
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        self.begin_statement()?;
+        let exec = self.exec(&[])?;
+        exec.check_writable("ERASE")?;
+        let (table, keys, _charge) = rows_to_erase(&exec, statement.source(), erase)?;
+        let meta = self.commit_meta();
+        self.end_implicit(false)?;
+        let certificate = self.db.shared.engine.erase(&table, &keys, &meta, &self.cancel)?;
+        Ok(Outcome::command(format!("ERASE {}", certificate.rows)))
     }
 }
 

@@ -21,6 +21,7 @@ mod crash;
 mod directory;
 mod doctor;
 mod drivers;
+mod erase;
 mod files;
 mod histories;
 mod limits;

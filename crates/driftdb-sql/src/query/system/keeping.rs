@@ -1,4 +1,4 @@
-//! `driftdb.pins`, and the row of `driftdb.retention_plan`.
+//! What is kept: `driftdb.pins`, `driftdb.erasures` and `driftdb.retention_plan`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
-use driftdb_engine::{Pin, RetentionPlan};
+use driftdb_engine::{Certificate, Pin, RetentionPlan};
 use driftdb_store::ReadPoint;
 use driftdb_types::{CommitSeq, DataType as T, KeyRange, Result, Stamp, TableSchema, TreeId, Value};
 
@@ -18,19 +18,35 @@ use crate::query::scan::{RowsExec, ValueRows};
 use crate::query::types::field;
 use crate::read::QueryContext;
 
-pub(super) const TABLES: &[SystemTable] = &[SystemTable {
-    schema: "driftdb",
-    name: "pins",
-    columns: &[
-        ("name", T::Text),
-        ("seq", T::Int8),
-        ("time", T::TimestampTz),
-        ("until", T::TimestampTz),
-        ("created", T::TimestampTz),
-        ("user", T::Text),
-    ],
-    rows: pins,
-}];
+pub(super) const TABLES: &[SystemTable] = &[
+    SystemTable {
+        schema: "driftdb",
+        name: "pins",
+        columns: &[
+            ("name", T::Text),
+            ("seq", T::Int8),
+            ("time", T::TimestampTz),
+            ("until", T::TimestampTz),
+            ("created", T::TimestampTz),
+            ("user", T::Text),
+        ],
+        rows: pins,
+    },
+    SystemTable {
+        schema: "driftdb",
+        name: "erasures",
+        columns: &[
+            ("erasure", T::Int8),
+            ("time", T::TimestampTz),
+            ("user", T::Text),
+            ("table", T::Text),
+            ("rows", T::Int8),
+            ("versions", T::Int8),
+            ("digest", T::Text),
+        ],
+        rows: erasures,
+    },
+];
 
 /// The columns of `driftdb.retention_plan`.
 const PLAN: &[(&str, T)] = &[
@@ -67,6 +83,33 @@ fn pins(ctx: &QueryContext) -> Result<ValueRows> {
             until_us.map_or(Value::Null, Value::TimestampTz),
             made.map_or(Value::Null, |made| Value::TimestampTz(made.time_us)),
             record.map_or(Value::Null, |record| text(record.meta.user)),
+        ]);
+    }
+    ready(rows)
+}
+
+fn erasures(ctx: &QueryContext) -> Result<ValueRows> {
+    let read = &ctx.read;
+    let at = read.system_time.map_or(ReadPoint::Latest, ReadPoint::AsOf);
+    if read.system_time.is_none() {
+        read.reader.note_range(TreeId::ERASURES, &KeyRange::all())?;
+    }
+    let mut rows = Vec::new();
+    for version in read.view.scan(TreeId::ERASURES, &KeyRange::all(), at, false)? {
+        let version = version?;
+        let Certificate { number: erasure, table, rows: erased, versions, digest } =
+            Certificate::decode(&version.payload)?;
+        let record = read.engine.commit_record(&read.view, version.from.seq)?;
+        let number = |number: u64| Value::Int8(i64::try_from(number).unwrap_or(i64::MAX));
+        let name = read.engine.table_ever(table).map_or_else(|| table.to_string(), |table| table.name.clone());
+        rows.push(vec![
+            number(erasure),
+            Value::TimestampTz(version.from.time_us),
+            record.map_or(Value::Null, |record| text(record.meta.user)),
+            text(name),
+            number(erased),
+            number(versions),
+            text(digest.to_string()),
         ]);
     }
     ready(rows)
