@@ -39,6 +39,8 @@ const META_SEGMENT_PREFIX: &str = "segment/";
 
 mod backend;
 mod codec;
+#[cfg(test)]
+mod fuzz_tests;
 mod pages;
 mod rows;
 
