@@ -25,6 +25,8 @@ mod counters;
 mod ddl;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fuzz_tests;
 mod keys;
 mod locks;
 mod options;
