@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod bench;
+mod fuzz;
 mod run;
 mod sim;
 mod suite;
@@ -52,6 +53,8 @@ enum Command {
     Overload(suite::LongOptions),
     /// The long isolation tests: 16 sessions at every level through kills, their histories checked, and money moved.
     Histories(suite::LongOptions),
+    /// The fuzz targets: decoders on bytes that are almost right, for longer than in `test`; and their corpus.
+    Fuzz(fuzz::FuzzOptions),
     /// The simulator: the storage on a machine that breaks on purpose, from seeds, against a plain list of commits.
     Sim(sim::SimOptions),
 }
@@ -88,6 +91,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Shuttle(options) => suite::long(suite::Long::Shuttle, &options),
         Command::Overload(options) => suite::long(suite::Long::Overload, &options),
         Command::Histories(options) => suite::long(suite::Long::Histories, &options),
+        Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Sim(options) => sim::sim(&options),
     }
 }

@@ -28,6 +28,8 @@ mod ddl;
 mod engine;
 mod erase;
 mod error;
+#[cfg(test)]
+mod fuzz_tests;
 mod keys;
 mod locks;
 mod options;

@@ -294,8 +294,6 @@ impl<'a> Input<'a> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn write(tree: u32, key: &str, payload: Option<&str>) -> Write {
@@ -372,23 +370,5 @@ mod tests {
             &[1, 0, 0, 0, b'k', 1, 0, 0, 0, b'v'],
         ];
         assert_eq!(record.as_ref(), expected.concat());
-    }
-
-    proptest! {
-        #[test]
-        fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode_record(&bytes);
-            let _ = decode_entry(&bytes);
-        }
-
-        #[test]
-        fn decoding_damage_never_panics(at in 0_usize..190, value in any::<u8>()) {
-            let (record, _, _) = sample();
-            let mut bytes = record.as_ref().to_vec();
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte = value;
-            }
-            let _ = decode_record(&bytes);
-        }
     }
 }

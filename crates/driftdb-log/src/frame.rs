@@ -100,7 +100,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// CRC-32C over where the frame stands and everything in it but the checksum itself.
-fn frame_checksum(at: Lsn, length: u32, rest: &[u8]) -> u32 {
+pub(crate) fn frame_checksum(at: Lsn, length: u32, rest: &[u8]) -> u32 {
     let place = crc32c::crc32c(&at.0.to_le_bytes());
     crc32c::crc32c_append(crc32c::crc32c_append(place, &length.to_le_bytes()), rest)
 }
@@ -165,7 +165,7 @@ pub(crate) fn find_frame(
     let kinds = bytes.get(from.checked_add(KIND)?..)?;
     let candidates = kinds.iter().enumerate().filter(|(_, kind)| Kind::of(**kind).is_some());
     candidates.map(|(index, _)| from + index).find_map(|offset| {
-        let place = at.0 + offset as u64;
+        let place = at.0.checked_add(offset as u64)?;
         let [_, fields @ ..] = array::<4>(bytes, offset + KIND)?;
         let group = u64_at(bytes, offset + 16)?;
         if fields != [FORMAT, 0, 0] || !groups.contains(&group) || group > place {

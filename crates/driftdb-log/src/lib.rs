@@ -55,6 +55,8 @@
 mod check;
 mod error;
 mod frame;
+#[cfg(test)]
+mod fuzz_tests;
 mod log;
 mod plan;
 mod recovery;

@@ -69,7 +69,7 @@ pub(crate) fn recover(
     on_record: OnRecord<'_>,
 ) -> Result<(End, Arc<dyn DiskFile>), LogError> {
     // A header is no place for a record: before it and after it is the same.
-    let from = segments.first().map_or(from, |first| from.max(Lsn(first.0 + SEGMENT_HEADER)));
+    let from = segments.first().map_or(from, |first| from.max(Lsn(first.0.saturating_add(SEGMENT_HEADER))));
     let mut replay = Replay { from, parts: None, on_record };
     let mut before: Option<Tail> = None;
     for (index, first) in segments.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::civil::{
     DATE_INFINITY, DATE_MINUS_INFINITY, DAY_US, TIMESTAMP_INFINITY, TIMESTAMP_MINUS_INFINITY, date_in_range,
-    timestamp_in_range,
+    time_in_range, timestamp_in_range,
 };
 use crate::decimal::power_of_ten;
 use crate::text::{TooLong, check_encoding, fit_text};
@@ -105,7 +105,7 @@ impl Value {
             DataType::Bytea => Value::Bytea(bytes.to_vec()),
             DataType::Date => Value::Date(read_date(i32::from_be_bytes(exact(ty, bytes)?))?),
             DataType::Time => match i64::from_be_bytes(exact(ty, bytes)?) {
-                us @ 0..=DAY_US => Value::Time(us),
+                us if time_in_range(us) => Value::Time(us),
                 _ => return Err(out_of_range("time")),
             },
             DataType::Timestamp => Value::Timestamp(read_timestamp(i64::from_be_bytes(exact(ty, bytes)?))?),

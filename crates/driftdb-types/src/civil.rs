@@ -84,6 +84,11 @@ pub(crate) fn date_in_range(days: i64) -> bool {
     (DATE_MIN..=DATE_MAX).contains(&days)
 }
 
+/// Whether a number of microseconds is a time of day; 24:00 is one.
+pub(crate) fn time_in_range(us: i64) -> bool {
+    (0..=DAY_US).contains(&us)
+}
+
 /// Two digits.
 pub(crate) fn push_two(out: &mut String, number: i64) {
     out.push(char::from(b'0' + (number / 10 % 10) as u8));

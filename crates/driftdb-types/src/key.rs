@@ -27,6 +27,7 @@
 
 use std::ops::Bound;
 
+use crate::civil::time_in_range;
 use crate::decimal::{digit_count, power_of_ten};
 use crate::{CodecError, DataType, Decimal, Interval, Value};
 
@@ -300,7 +301,10 @@ impl<'a> Reader<'a> {
             DataType::Int4 => Value::Int4(self.narrow_int(tag)?),
             DataType::Int8 => Value::Int8(self.int(tag)?),
             DataType::Date => Value::Date(self.narrow_int(tag)?),
-            DataType::Time => Value::Time(self.int(tag)?),
+            DataType::Time => match self.int(tag)? {
+                us if time_in_range(us) => Value::Time(us),
+                _ => return Err(MALFORMED),
+            },
             DataType::Timestamp => Value::Timestamp(self.int(tag)?),
             DataType::TimestampTz => Value::TimestampTz(self.int(tag)?),
             DataType::Float4 => {

@@ -23,6 +23,7 @@
 //! A row holds every column its table had when it was written. Columns added later are not in it: they read as
 //! [`Column::missing`].
 
+use crate::civil::time_in_range;
 use crate::{CodecError, Column, ColumnId, DataType, Decimal, Interval, TableSchema, TimeZone, Value, parse_value};
 
 /// Ends are u16.
@@ -198,7 +199,10 @@ fn decode_column(ty: DataType, bytes: &[u8]) -> Result<Value, CodecError> {
         DataType::Int4 => Value::Int4(decode_narrow_int(bytes)?),
         DataType::Int8 => Value::Int8(decode_int(bytes)?),
         DataType::Date => Value::Date(decode_narrow_int(bytes)?),
-        DataType::Time => Value::Time(decode_int(bytes)?),
+        DataType::Time => match decode_int(bytes)? {
+            us if time_in_range(us) => Value::Time(us),
+            _ => return Err(MALFORMED),
+        },
         DataType::Timestamp => Value::Timestamp(decode_int(bytes)?),
         DataType::TimestampTz => Value::TimestampTz(decode_int(bytes)?),
         DataType::Float4 => Value::Float4(f32::from_le_bytes(bytes.try_into().map_err(wrong_length)?)),

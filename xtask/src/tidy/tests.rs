@@ -31,6 +31,13 @@ fn importing_upwards_or_sideways_is_found() {
     assert_eq!(said(&rules::layers(&up)), ["driftdb-engine: is of layer 3 and imports driftdb-sql of layer 4"]);
     let sideways = [package("driftdb-store", &["driftdb-log"])];
     assert_eq!(rules::layers(&sideways).len(), 1);
+    let mut supported = package("driftdb-types", &["driftdb-fuzz"]);
+    assert_eq!(
+        said(&rules::layers(std::slice::from_ref(&supported))),
+        ["driftdb-types: imports driftdb-fuzz, which is for tests"]
+    );
+    supported.dependencies[0].dev = true;
+    assert!(rules::layers(std::slice::from_ref(&supported)).is_empty());
     let unknown = [package("driftdb-extras", &[])];
     assert!(said(&rules::layers(&unknown)).concat().contains("has no layer"));
 }

@@ -42,6 +42,8 @@ const ERASED: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefi
 
 mod backend;
 mod codec;
+#[cfg(test)]
+mod fuzz_tests;
 mod pages;
 mod rewrite;
 mod rows;

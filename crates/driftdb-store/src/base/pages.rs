@@ -21,11 +21,11 @@ const MAGIC: [u8; 8] = *b"DRIFTBAS";
 const HEADER_BYTES: usize = 16;
 /// Where the first page begins.
 const PAGES_AT: usize = 4096;
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 /// What redb has in its first page, at least: the rest is zero.
 const REDB_HEADER_BYTES: usize = 320;
 /// A page and its checksum.
-const SLOT: usize = PAGE + size_of::<u32>();
+pub(super) const SLOT: usize = PAGE + size_of::<u32>();
 
 /// The file as redb sees it: its pages, one after the other.
 #[derive(Debug)]
@@ -119,12 +119,12 @@ fn header(version: u32) -> [u8; HEADER_BYTES] {
 }
 
 /// Where a page's slot begins in the file; far beyond its end for a number that no file has.
-fn slot_at(number: u64) -> u64 {
+pub(super) fn slot_at(number: u64) -> u64 {
     number.saturating_mul(SLOT as u64).saturating_add(PAGES_AT as u64)
 }
 
 /// Of the number too, so that a page in another's place is found.
-fn checksum(number: u64, page: &[u8]) -> [u8; 4] {
+pub(super) fn checksum(number: u64, page: &[u8]) -> [u8; 4] {
     crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), page).to_le_bytes()
 }
 

@@ -4,6 +4,8 @@ mod blocks;
 mod cache;
 mod columns;
 mod cursor;
+#[cfg(test)]
+mod fuzz_tests;
 mod manifest;
 mod pages;
 mod segment;

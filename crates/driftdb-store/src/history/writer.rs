@@ -157,7 +157,7 @@ impl SegmentWriter {
     }
 }
 
-fn properties(layout: &Layout) -> Result<WriterProperties> {
+pub(super) fn properties(layout: &Layout) -> Result<WriterProperties> {
     let zstd = ZstdLevel::try_new(3).map_err(|error| StoreError::Internal(error.to_string()))?;
     let name = |place: usize| {
         let field = layout.arrow.fields().get(place);

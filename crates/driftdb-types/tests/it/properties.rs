@@ -3,55 +3,15 @@
 use std::cmp::Ordering;
 
 use driftdb_types::{
-    Column, ColumnId, DataType, Decimal, KeyRange, RowDecoder, TableSchema, TimeZone, TreeId, Value, decode_key,
-    decode_key_prefix, decode_row, encode_key, encode_row, format_value, next_key, parse_value, parse_value_at,
+    DataType, Decimal, KeyRange, RowDecoder, TimeZone, Value, decode_key, decode_key_prefix, decode_row, encode_key,
+    encode_row, format_value, next_key, parse_value, parse_value_at,
 };
 use proptest::prelude::*;
 
-use crate::values::{TYPES, any_nullable, any_type, any_value};
+use crate::values::{TYPES, any_nullable, any_type, any_value, list_order, row, same, schema};
 
 fn pair() -> impl Strategy<Value = (DataType, Value, Value)> {
     any_type().prop_flat_map(|ty| (Just(ty), any_value(ty), any_value(ty)))
-}
-
-fn row() -> impl Strategy<Value = (Vec<DataType>, Vec<Value>)> {
-    proptest::collection::vec(any_type(), 0..6)
-        .prop_flat_map(|types| (Just(types.clone()), types.into_iter().map(any_nullable).collect::<Vec<_>>()))
-}
-
-fn schema(types: &[DataType]) -> TableSchema {
-    let columns = types
-        .iter()
-        .enumerate()
-        .map(|(at, data_type)| Column {
-            id: ColumnId(u16::try_from(at).unwrap()),
-            name: format!("c{at}"),
-            data_type: *data_type,
-            not_null: false,
-            default: None,
-            missing: None,
-            dropped: false,
-        })
-        .collect();
-    TableSchema {
-        id: TreeId::FIRST_USER,
-        name: "t".to_owned(),
-        version: 7,
-        columns,
-        primary_key: None,
-        indexes: Vec::new(),
-        options: Vec::new(),
-        retention: None,
-    }
-}
-
-/// Equality in which NaN equals itself.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Float4(a), Value::Float4(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
-        (Value::Float8(a), Value::Float8(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
-        _ => a == b,
-    }
 }
 
 fn zones() -> impl Strategy<Value = TimeZone> {
@@ -59,42 +19,8 @@ fn zones() -> impl Strategy<Value = TimeZone> {
         .prop_map(|name| TimeZone::parse(name).unwrap())
 }
 
-/// A list of values' order, NULLs last.
-fn list_order(a: &[Value], b: &[Value]) -> Ordering {
-    for (a, b) in a.iter().zip(b) {
-        let order = match (a.is_null(), b.is_null()) {
-            (false, false) => a.compare(b).unwrap(),
-            (a, b) => a.cmp(&b),
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    a.len().cmp(&b.len())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn keys_sort_as_their_values((_, a, b) in pair()) {
-        let order = a.compare(&b).unwrap();
-        prop_assert_eq!(encode_key(std::slice::from_ref(&a)).cmp(&encode_key(std::slice::from_ref(&b))), order);
-        prop_assert_eq!(b.compare(&a).unwrap(), order.reverse());
-        prop_assert!(encode_key(&[a]) < encode_key(&[Value::Null]));
-    }
-
-    #[test]
-    fn keys_of_lists_sort_as_the_lists(
-        (_, a, b) in proptest::collection::vec(any_type(), 1..4).prop_flat_map(|types| {
-            let list = || types.iter().map(|ty| any_nullable(*ty)).collect::<Vec<_>>();
-            (Just(types.clone()), list(), list())
-        }),
-        same_until in 0usize..4,
-    ) {
-        let b: Vec<Value> = a.iter().take(same_until).chain(b.iter().skip(same_until)).cloned().collect();
-        prop_assert_eq!(encode_key(&a).cmp(&encode_key(&b)), list_order(&a, &b));
-    }
 
     #[test]
     fn keys_decode_to_equal_values((types, values) in row(), rest in proptest::collection::vec(any::<u8>(), 0..4)) {
@@ -183,29 +109,6 @@ proptest! {
         if let Ok(assigned) = value.assign(to, &zone) {
             // What may be stored can be encoded.
             encode_row(&schema(&[to]), &[assigned]).unwrap();
-        }
-    }
-
-    #[test]
-    fn decoders_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..48), ty in any_type()) {
-        let _ = decode_key(&bytes, &[ty, ty]);
-        let _ = Value::from_binary(ty, &bytes);
-        let _ = decode_row(&schema(&[ty, ty, ty]), &bytes);
-    }
-
-    #[test]
-    fn damaged_rows_and_keys_never_panic((types, values) in row(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
-        let schema = schema(&types);
-        for mut bytes in [encode_row(&schema, &values).unwrap(), encode_key(&values)] {
-            if !bytes.is_empty() {
-                let at = at.index(bytes.len());
-                *bytes.get_mut(at).unwrap() = byte;
-                let _ = decode_row(&schema, &bytes);
-                let _ = decode_key(&bytes, &types);
-                bytes.truncate(cut.index(bytes.len()));
-                let _ = decode_row(&schema, &bytes);
-                let _ = decode_key(&bytes, &types);
-            }
         }
     }
 

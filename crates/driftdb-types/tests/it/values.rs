@@ -1,6 +1,8 @@
-//! Arbitrary values of every type.
+//! Arbitrary values of every type, and what is asked of them.
 
-use driftdb_types::{DataType, Decimal, Interval, TimeZone, Value, parse_value};
+use std::cmp::Ordering;
+
+use driftdb_types::{Column, ColumnId, DataType, Decimal, Interval, TableSchema, TimeZone, TreeId, Value, parse_value};
 use proptest::prelude::*;
 
 /// Every type, without modifiers and with some.
@@ -139,4 +141,60 @@ fn json() -> impl Strategy<Value = String> {
             }),
         ]
     })
+}
+
+/// Columns and a row of them.
+pub(crate) fn row() -> impl Strategy<Value = (Vec<DataType>, Vec<Value>)> {
+    proptest::collection::vec(any_type(), 0..6)
+        .prop_flat_map(|types| (Just(types.clone()), types.into_iter().map(any_nullable).collect::<Vec<_>>()))
+}
+
+/// A table with columns of these types.
+pub(crate) fn schema(types: &[DataType]) -> TableSchema {
+    let columns = types
+        .iter()
+        .enumerate()
+        .map(|(at, data_type)| Column {
+            id: ColumnId(u16::try_from(at).unwrap()),
+            name: format!("c{at}"),
+            data_type: *data_type,
+            not_null: false,
+            default: None,
+            missing: None,
+            dropped: false,
+        })
+        .collect();
+    TableSchema {
+        id: TreeId::FIRST_USER,
+        name: "t".to_owned(),
+        version: 7,
+        columns,
+        primary_key: None,
+        indexes: Vec::new(),
+        options: Vec::new(),
+        retention: None,
+    }
+}
+
+/// Equality in which NaN equals itself.
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Float4(a), Value::Float4(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+        (Value::Float8(a), Value::Float8(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+        _ => a == b,
+    }
+}
+
+/// A list of values' order, NULLs last.
+pub(crate) fn list_order(a: &[Value], b: &[Value]) -> Ordering {
+    for (a, b) in a.iter().zip(b) {
+        let order = match (a.is_null(), b.is_null()) {
+            (false, false) => a.compare(b).unwrap(),
+            (a, b) => a.cmp(&b),
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
 }
