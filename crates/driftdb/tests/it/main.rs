@@ -23,6 +23,7 @@ mod doctor;
 mod drivers;
 mod erase;
 mod files;
+mod format;
 mod histories;
 mod limits;
 mod model;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::client::Client;
+use crate::format::copy_all;
 use crate::server::{Server, driftdb, fail, succeed};
 
 fn verify(data: &Path, digests: &[&str]) -> Command {
@@ -17,20 +18,6 @@ fn verify(data: &Path, digests: &[&str]) -> Command {
 
 fn digest(client: &mut Client, call: &str) -> String {
     client.query(&format!("SELECT {call}"))[0][0].clone().unwrap()
-}
-
-/// Copies the files of a stopped database.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let to = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).unwrap();
-        }
-    }
 }
 
 #[test]
@@ -63,7 +50,7 @@ fn what_was_noted_is_found_again_and_another_history_is_not() {
 
     let server = Server::start(&data);
     server.stop();
-    copy(&data, &earlier);
+    copy_all(&data, &earlier);
     let server = Server::start(&data);
     let mut client = Client::connect(&server);
     client.query("INSERT INTO t VALUES (10000, 'last')");
