@@ -34,3 +34,4 @@ mod readme;
 mod server;
 mod shell;
 mod shutdown;
+mod writers;
