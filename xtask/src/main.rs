@@ -52,6 +52,8 @@ enum Command {
     Overload(suite::LongOptions),
     /// The long isolation tests: 16 sessions at every level through kills, their histories checked, and money moved.
     Histories(suite::LongOptions),
+    /// The long tests of real faults: stopped and killed servers, full disks, failing calls, flipped bits.
+    Faults(suite::LongOptions),
     /// The simulator: the storage on a machine that breaks on purpose, from seeds, against a plain list of commits.
     Sim(sim::SimOptions),
 }
@@ -88,6 +90,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Shuttle(options) => suite::long(suite::Long::Shuttle, &options),
         Command::Overload(options) => suite::long(suite::Long::Overload, &options),
         Command::Histories(options) => suite::long(suite::Long::Histories, &options),
+        Command::Faults(options) => suite::long(suite::Long::Faults, &options),
         Command::Sim(options) => sim::sim(&options),
     }
 }

@@ -21,6 +21,7 @@ mod crash;
 mod directory;
 mod doctor;
 mod drivers;
+mod faults;
 mod files;
 mod histories;
 mod limits;
