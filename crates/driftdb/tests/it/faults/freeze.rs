@@ -111,9 +111,9 @@ fn a_server_that_stood_still_goes_on_and_one_killed_meanwhile_loses_nothing() {
     }
     server.stop();
     assert_sound(&data);
+    let commits: u64 = writers.acknowledged().iter().sum();
     println!(
-        "faults: {frozen} times stopped and let go on, {rounds} times killed, {killed_at_work} of them within a flush or a compaction; \
-         {} commits of {WRITERS} writers",
-        writers.acknowledged().iter().sum::<u64>()
+        "faults: {frozen} times stopped and let go on; {rounds} times killed, {killed_at_work} of them within a flush or a \
+         compaction; {commits} commits of {WRITERS} writers"
     );
 }

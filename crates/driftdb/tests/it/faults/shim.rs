@@ -1,5 +1,6 @@
 //! The library that stands between the server and libc (`shim.c`): built here, given orders, and its trace read.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub(super) const ALL: u32 = PREAD | PWRITE | FDATASYNC | FSYNC | RENAME;
 const CERTAIN: u32 = 1_000_000;
 
 /// What the shim is to do, from when it is armed on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Order {
     pub(super) calls: u32,
     /// Stands in the file's path, below the data directory.
@@ -77,6 +78,35 @@ impl Order {
     }
 }
 
+/// The names of calls.
+fn names(calls: u32) -> String {
+    let all = [(PREAD, "pread"), (PWRITE, "pwrite"), (FDATASYNC, "fdatasync"), (FSYNC, "fsync"), (RENAME, "rename")];
+    let named: Vec<&str> = all.iter().filter(|(call, _)| calls & call != 0).map(|(_, name)| *name).collect();
+    named.join(", ")
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Order { calls, within, thread, skip, times, per_million, dropped, seed } = self;
+        let effect = if *dropped { "dropped" } else { "EIO" };
+        write!(f, "{effect}: {} of \"{within}\"", names(*calls))?;
+        match times {
+            &u32::MAX => write!(f, ", always")?,
+            times => write!(f, ", {times} times")?,
+        }
+        if *skip > 0 {
+            write!(f, ", after {skip}")?;
+        }
+        if !thread.is_empty() {
+            write!(f, ", on the thread {thread}")?;
+        }
+        if *per_million < CERTAIN {
+            write!(f, ", {per_million} of a million from seed {seed}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Offsets in the struct `order` of shim.c.
 const STRUCK_AT: u64 = 32;
 const WITHIN_BYTES: usize = 64;
@@ -112,6 +142,11 @@ impl Shim {
 
     /// A server behind it, with little memory and without a password.
     pub(super) fn launch(&self, data: &Path) -> Server {
+        Server::launch(data, &mut self.command(data))
+    }
+
+    /// What starts that, but for its arguments.
+    pub(super) fn command(&self, data: &Path) -> Command {
         // The paths that the shim sees are the kernel's.
         let parent = data.parent().unwrap().canonicalize().unwrap();
         let data = parent.join(data.file_name().unwrap());
@@ -125,7 +160,7 @@ impl Shim {
         if let Some(trace) = &self.trace {
             command.env("FAULTS_TRACE", trace);
         }
-        Server::launch(&data, &mut command)
+        command
     }
 
     pub(super) fn arm(&self, order: &Order) {
