@@ -38,9 +38,9 @@ const STATES: i64 = 12;
 /// Several segments of the log, and of history: 64 KiB are a few commits.
 const LOG_SEGMENT_BYTES: u64 = 64 << 10;
 
-/// Of so many flips one is shown to the doctor's binary, and one to an opened database.
-const BINARY_EVERY: u64 = 50;
-const OPENED_EVERY: u64 = 10;
+/// Of so many flips one is shown to the doctor's binary, and one to an opened database. Prime, so that all files have turns.
+const BINARY_EVERY: u64 = 47;
+const OPENED_EVERY: u64 = 11;
 
 /// The answers of the sound database: of every state, and each by its key.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,11 +142,12 @@ fn files(data: &Path, below: &Path) -> Vec<(PathBuf, u64)> {
     found
 }
 
-/// Each file as often as the others: the small ones would never be hit, and it is in them that a bit matters most. Now and
-/// then near the beginning or the end, where headers, footers and padding are.
-fn throw(files: &[(PathBuf, u64)], dice: &mut Dice) -> Flip {
-    let (path, len) = files[dice.below(files.len() as u64) as usize].clone();
-    if path.ends_with("base.redb") && dice.below(8) == 0 {
+/// In each file as often as in the others, in turn: the small ones would never be hit, and it is in them that a bit matters
+/// most. Now and then near the beginning or the end, where headers, footers and padding are; every eighth time round in
+/// redb's header.
+fn throw(files: &[(PathBuf, u64)], number: usize, dice: &mut Dice) -> Flip {
+    let (path, len) = files[number % files.len()].clone();
+    if path.ends_with("base.redb") && number / files.len() % 8 == 7 {
         let offset = NOT_COVERED_YET.start + dice.below(NOT_COVERED_YET.end - NOT_COVERED_YET.start);
         return Flip { path, offset, bit: dice.below(8) as u8 };
     }
@@ -266,7 +267,7 @@ fn run_flips(left: Left, flips: u64, dice: &mut Dice) {
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     let mut unnamed = Vec::new();
     for number in 0..flips {
-        let flip = throw(&files, dice);
+        let flip = throw(&files, usize::try_from(number).unwrap(), dice);
         flip.make(&data);
         let tally = tallies.entry(flip.kind()).or_default();
         tally.flips += 1;
