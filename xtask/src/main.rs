@@ -55,6 +55,8 @@ enum Command {
     Histories(suite::LongOptions),
     /// The fuzz targets: decoders on bytes that are almost right, for longer than in `test`; and their corpus.
     Fuzz(fuzz::FuzzOptions),
+    /// The long tests of real faults: stopped and killed servers, full disks, failing calls, flipped bits.
+    Faults(suite::LongOptions),
     /// The simulator: the storage on a machine that breaks on purpose, from seeds, against a plain list of commits.
     Sim(sim::SimOptions),
 }
@@ -92,6 +94,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Overload(options) => suite::long(suite::Long::Overload, &options),
         Command::Histories(options) => suite::long(suite::Long::Histories, &options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
+        Command::Faults(options) => suite::long(suite::Long::Faults, &options),
         Command::Sim(options) => sim::sim(&options),
     }
 }

@@ -21,8 +21,8 @@ pub(crate) struct TestOptions {
 /// What the long tests take.
 #[derive(Args)]
 pub(crate) struct LongOptions {
-    /// Rounds of the crash and isolation tests, cases of the model test, schedules of each test under shuttle; the default
-    /// is the long test's.
+    /// Rounds of the crash, fault and isolation tests, cases of the model test, schedules of each test under shuttle; the
+    /// default is the long test's.
     #[arg(long)]
     rounds: Option<u32>,
     /// Seed of the random schedules, as a failed run printed it.
@@ -31,7 +31,8 @@ pub(crate) struct LongOptions {
     /// Scale factor of the pgbench test.
     #[arg(long)]
     scale: Option<u32>,
-    /// Seconds a protocol in the pgbench test, a round in the isolation tests, a test under shuttle.
+    /// Seconds a protocol in the pgbench test, a round in the isolation test and that of random faults, a test under
+    /// shuttle.
     #[arg(long)]
     seconds: Option<u32>,
     /// Use the optimised build.
@@ -54,6 +55,8 @@ pub(crate) enum Long {
     Overload,
     /// Histories of concurrent transactions have the isolation that was asked for.
     Histories,
+    /// Faults of the real machine under the real binary.
+    Faults,
 }
 
 /// Where the tests under shuttle are: they want the engine built with mutexes of their own.
@@ -92,6 +95,7 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
     let (targets, filter): (&[&str], _) = match which {
         Long::Pgbench => (&["-p", "driftdb", "--test", "it"], "pgbench"),
         Long::Crash => (&["-p", "driftdb", "--test", "it"], "crash"),
+        Long::Faults => (&["-p", "driftdb", "--test", "it"], "faults"),
         Long::Histories => (&["-p", "driftdb", "--test", "it"], "histories"),
         Long::Model => (&["-p", "driftdb-store", "-p", "driftdb", "--test", "it"], "model"),
         Long::Overload => (&["-p", "driftdb", "--test", "it"], "overload"),

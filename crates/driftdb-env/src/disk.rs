@@ -55,10 +55,11 @@ pub trait Disk: Send + Sync + Debug {
     /// Removes a file; durable after [`Disk::sync_dir`]. Open handles go on working.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes a directory with all that is in it, if it is there: what a crash left of temporary files. Not durable, and
-    /// not for anything that matters; a disk without temporary files need not support it.
-    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, format!("removing the directory {}", dir.display())))
+    /// Removes all that is in a directory, which is made when missing: what a crash left of temporary files. One that is
+    /// there stays, and is not made anew: a full disk would not have the space. The removal is not durable, and not for
+    /// anything that matters; a disk without temporary files need not support it.
+    fn empty_dir(&self, dir: &Path) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("emptying the directory {}", dir.display())))
     }
 
     /// Renames a file, replacing the one at `to`, atomically; durable after [`Disk::sync_dir`] of the directory.

@@ -83,11 +83,14 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
-    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
-        match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+    fn empty_dir(&self, dir: &Path) -> io::Result<()> {
+        self.create_dir_all(dir)?;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
         }
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -191,15 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_are_removed_whole() {
+    fn leftovers_are_removed_and_their_directory_stays() {
+        use std::os::unix::fs::MetadataExt;
         let temp = tempfile::tempdir().unwrap();
         let disk = RealDisk::new();
         let dir = temp.path().join("spill");
-        disk.remove_dir_all(&dir).unwrap();
+        disk.empty_dir(&dir).unwrap();
+        let inode = fs::metadata(&dir).unwrap().ino();
         disk.create_dir_all(&dir.join("inner")).unwrap();
         disk.open(&dir.join("inner/file"), OpenOptions::CREATE).unwrap();
-        disk.remove_dir_all(&dir).unwrap();
-        assert!(!disk.exists(&dir).unwrap());
+        disk.open(&dir.join("file"), OpenOptions::CREATE).unwrap();
+        disk.empty_dir(&dir).unwrap();
+        assert_eq!((fs::read_dir(&dir).unwrap().count(), fs::metadata(&dir).unwrap().ino()), (0, inode));
     }
 
     #[test]

@@ -171,6 +171,15 @@ impl Check {
             tail.follow(&frame);
             group = frame.group.0;
         }
+        self.padding(segment, tail.offset);
         Some(tail)
+    }
+
+    /// Nothing refers to what is behind the last frame of a full segment, and nothing was written there.
+    fn padding(&mut self, segment: &Segment, from: u64) {
+        if let Some(stray) = segment.rest(from).iter().position(|byte| *byte != 0) {
+            let what = "the padding at the segment's end is not zero; nothing refers to it".to_owned();
+            self.note(&segment.path, from + stray as u64, what);
+        }
     }
 }

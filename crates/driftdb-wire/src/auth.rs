@@ -45,6 +45,11 @@ impl Credentials {
         self
     }
 
+    /// Whether there is this user, with this password.
+    pub fn fits(&self, user: &str, password: &str) -> bool {
+        self.users.get(user).is_some_and(|verifier| verifier.fits(password))
+    }
+
     /// What to check this user's proof against; for a user there is not, something that no proof fits.
     pub(crate) fn verifier(&self, user: &str, rand: &dyn Rand) -> ScramVerifier {
         match self.users.get(user) {

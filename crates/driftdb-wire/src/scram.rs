@@ -57,6 +57,11 @@ impl ScramVerifier {
         ScramVerifier::with_salt(password, salt)
     }
 
+    /// Whether this is the verifier of that password. It takes as long as making one.
+    pub fn fits(&self, password: &str) -> bool {
+        *self == ScramVerifier::with_salt(password, self.salt.clone())
+    }
+
     fn with_salt(password: &str, salt: Vec<u8>) -> ScramVerifier {
         let salted = gen_salted_password(password, &salt, SCRAM_ITERATIONS);
         match ScramSecret::verifier_from_salted_password(salt, salted, SCRAM_ITERATIONS) {
@@ -193,6 +198,8 @@ mod tests {
     fn the_verifier_is_what_others_compute() {
         let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         assert_eq!(ScramVerifier::with_salt("pencil", salt).to_string(), PENCIL);
+        let verifier: ScramVerifier = PENCIL.parse().unwrap();
+        assert!(verifier.fits("pencil") && !verifier.fits("pen"));
     }
 
     #[test]

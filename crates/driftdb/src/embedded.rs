@@ -15,11 +15,6 @@ use crate::value::{FromValue, ToValue};
 /// Where queries put what does not fit into their memory, in the data directory.
 const SPILL_DIR: &str = "spill";
 
-fn make_empty(env: &Env, dir: &Path) -> std::io::Result<()> {
-    env.disk.remove_dir_all(dir)?;
-    env.disk.create_dir_all(dir)
-}
-
 /// How to open a database.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -75,8 +70,8 @@ impl Database {
         let engine = Engine::open(env.clone(), path, engine_options)?;
         let spill_dir = path.join(SPILL_DIR);
         // The directory is ours by now, so what is there was left by a crash.
-        make_empty(&env, &spill_dir).map_err(|error| {
-            Error::new(SqlState::IO_ERROR, format!("cannot make {} anew: {error}", spill_dir.display()))
+        env.disk.empty_dir(&spill_dir).map_err(|error| {
+            Error::new(SqlState::IO_ERROR, format!("cannot empty {}: {error}", spill_dir.display()))
         })?;
         sql_options.spill_dir = Some(spill_dir);
         let sql = driftdb_sql::Database::new(engine.clone(), sql_options)?;

@@ -11,6 +11,11 @@ const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// The whole of a text file.
 pub(crate) fn read_text(env: &Env, path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(env, path)?).with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// The whole of a file.
+pub(crate) fn read_bytes(env: &Env, path: &Path) -> Result<Vec<u8>> {
     let wrong = || format!("cannot read {}", path.display());
     let file = env.disk.open(path, OpenOptions::READ).with_context(wrong)?;
     let length = file.len().with_context(wrong)?;
@@ -19,7 +24,7 @@ pub(crate) fn read_text(env: &Env, path: &Path) -> Result<String> {
     }
     let mut bytes = vec![0; usize::try_from(length)?];
     file.read_at(0, &mut bytes).with_context(wrong)?;
-    String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", path.display()))
+    Ok(bytes)
 }
 
 /// Reads a file from its beginning, a piece at a time.

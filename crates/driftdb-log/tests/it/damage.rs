@@ -124,6 +124,26 @@ fn every_flipped_bit_where_the_last_group_spans_segments() {
     flip_every_bit(&sample);
 }
 
+#[test]
+fn a_flipped_bit_of_the_padding_is_told_and_harmless() {
+    // 12 bytes are left in the first segment: too few for a frame.
+    let sample = sample(&[&[300], &[50], &[10]]);
+    let end = sample.frames.iter().filter(|place| place.file == sample.files[0]).map(|place| place.end).max().unwrap();
+    assert_eq!((sample.files.len(), SEGMENT - end), (2, 12));
+    for offset in end..SEGMENT {
+        let disk = sample.disk.fork(3);
+        assert!(disk.flip_bit(&sample.files[0], offset, 6));
+        let findings = check(&disk, Path::new(DIR), Lsn(0));
+        let [finding] = findings.as_slice() else { panic!("{offset}: {findings:?}") };
+        assert_eq!(
+            (finding.severity, &finding.file, finding.offset),
+            (Severity::Note, &sample.files[0], offset),
+            "{finding}"
+        );
+        assert_eq!(open_sim(&disk, SEGMENT, Lsn(0)).unwrap().2, sample.records, "{offset}");
+    }
+}
+
 /// Nor is memory asked for by what the length says.
 #[test]
 fn a_file_of_an_absurd_length_is_damage() {

@@ -31,8 +31,12 @@ impl Client {
     }
 
     pub(crate) fn try_connect(server: &Server, password: &str) -> Result<Client, tokio_postgres::Error> {
+        Client::try_connect_to(&config(server, password))
+    }
+
+    pub(crate) fn try_connect_to(config: &Config) -> Result<Client, tokio_postgres::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (client, connection) = runtime.block_on(config(server, password).connect(NoTls))?;
+        let (client, connection) = runtime.block_on(config.connect(NoTls))?;
         let connection = runtime.spawn(connection);
         Ok(Client { runtime, client, connection })
     }
