@@ -25,6 +25,7 @@ use crate::catalog::catalog_key;
 use crate::chain::{fold, write_digest};
 use crate::engine::Engine;
 use crate::error::StatementError;
+use crate::reader::RowVersion;
 use crate::record::CommitMeta;
 use crate::retention::{Horizon, horizons, state_digest};
 use crate::transaction::{TableLock, Transaction, TxnOptions};
@@ -214,6 +215,18 @@ impl Engine {
                 let Some(row) = txn.get(table.id, key)? else { continue };
                 let values = decode_row(&table, &row.payload)?;
                 txn.delete_row(&table, key, &values)?;
+            }
+            // A dropped index keeps its entries, for reads of when it was there.
+            let is_there = |tree: &TreeId| table.indexes.iter().any(|index| index.id == *tree);
+            let trees = self.known().trees_of(table.id).into_iter();
+            for tree in trees.filter(|tree| *tree != table.id && !is_there(tree)) {
+                for entry in txn.scan(tree, &KeyRange::all(), false)? {
+                    cancel.check()?;
+                    let RowVersion { key, payload, .. } = entry?;
+                    if keys.contains(&payload) {
+                        txn.put_entry(table.id, tree, Bytes::copy_from_slice(&key), Some(payload), None)?;
+                    }
+                }
             }
         }
         // Nobody else writes the table until it ends.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use driftdb_engine::{Engine, Transaction};
-use driftdb_store::{Period, ReadPoint, StoreView};
+use driftdb_store::{Period, ReadPoint, StoreError, StoreView};
 use driftdb_types::{CommitSeq, KeyRange, Stamp, TableSchema, TreeId, decode_row};
 
 use crate::halt::{Halt, Result, hold};
@@ -63,6 +63,14 @@ fn at_stamp(engine: &Engine, view: &Arc<StoreView>, stamp: Stamp, state: &State)
     let at = ReadPoint::AsOf(stamp.seq);
     for table in state.values() {
         let place = || format!("table {} at {}", table.schema.name, stamp.seq);
+        if stamp.seq < view.horizon(table.schema.id) {
+            let trees = table.schema.indexes.iter().map(|index| index.id).chain([table.schema.id]);
+            for scan in trees.map(|tree| view.scan(tree, &KeyRange::all(), at, false)) {
+                let refused = matches!(scan, Err(StoreError::BeyondHorizon { .. }));
+                hold!(refused, "{} is read beyond the horizon", place());
+            }
+            continue;
+        }
         let scan = view.scan(table.schema.id, &KeyRange::all(), at, false)?;
         rows(table, scan.map(|row| row.map(|row| (row.key, row.payload)).map_err(Halt::from)), place)?;
         for index in &table.schema.indexes {
@@ -120,7 +128,8 @@ fn versions(view: &Arc<StoreView>, model: &Model, tree: TreeId) -> Result<()> {
             hold!(version.deleted != table.rows.contains_key(&version.key), "the end of {version:?} of {tree}");
         }
     }
-    for (stamp, state) in model.commits() {
+    let horizon = view.horizon(tree);
+    for (stamp, state) in model.commits().iter().filter(|(stamp, _)| stamp.seq >= horizon) {
         let Some(table) = state.get(&tree) else { continue };
         let lives = |from: CommitSeq, to: Option<Stamp>| from <= stamp.seq && to.is_none_or(|to| to.seq > stamp.seq);
         let alive = versions.iter().filter(|version| lives(version.from.seq, version.to)).map(|version| &version.key);

@@ -1,6 +1,6 @@
 //! What the database is to be: everything, at every commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,6 +52,26 @@ impl Model {
 
     pub(crate) fn push(&mut self, stamp: Stamp, state: State) {
         self.commits.push((stamp, state));
+    }
+
+    /// The last commit at or before a time.
+    pub(crate) fn seq_at(&self, time_us: i64) -> CommitSeq {
+        self.commits.iter().rev().find(|(stamp, _)| stamp.time_us <= time_us).map_or(CommitSeq::ZERO, |(at, _)| at.seq)
+    }
+
+    /// The keys of all rows that a table ever had.
+    pub(crate) fn keys(&self, table: TreeId) -> BTreeSet<Bytes> {
+        let tables = self.commits.iter().filter_map(|(_, state)| state.get(&table));
+        tables.flat_map(|table| table.rows.keys().cloned()).collect()
+    }
+
+    /// There never were rows of these keys.
+    pub(crate) fn erase(&mut self, table: TreeId, keys: &BTreeSet<Bytes>) {
+        for table in self.commits.iter_mut().filter_map(|(_, state)| state.get_mut(&table)) {
+            for key in keys {
+                table.rows.remove(key);
+            }
+        }
     }
 
     /// The model of a database that has lost its last commit.

@@ -1,13 +1,15 @@
 //! The run: one step after the other, and what is to come of each.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftdb_engine::{Engine, EngineOptions, Isolation, Transaction};
+use bytes::Bytes;
+use driftdb_engine::{Cancel, CommitMeta, Engine, EngineOptions, Isolation, Transaction};
 use driftdb_env::{Clock as _, Env, Pause, SimEnv};
-use driftdb_types::{CommitSeq, Error, SqlState};
+use driftdb_types::{CommitSeq, Error, SqlState, TreeId};
 use parking_lot::Mutex;
 
 use crate::compare;
@@ -93,6 +95,8 @@ struct Simulation {
     readers: Vec<(Transaction, State)>,
     /// A fault has struck since the last restart.
     troubled: bool,
+    /// From where on tables were kept when that was last looked at.
+    horizons: HashMap<TreeId, CommitSeq>,
     tally: Tally,
     story: Vec<String>,
 }
@@ -119,6 +123,7 @@ impl Simulation {
             names: Names::default(),
             readers: Vec::new(),
             troubled: false,
+            horizons: HashMap::new(),
             tally: Tally::default(),
             story: Vec::new(),
         }
@@ -136,7 +141,7 @@ impl Simulation {
         let passed = Duration::from_micros(self.dice.below(2_000_000) as u64);
         self.sim.clock.advance(passed);
         self.go_on()?;
-        match self.dice.below(32) {
+        match self.dice.below(36) {
             0..=12 => self.under_fault("transaction", Simulation::transact),
             13..=15 => self.under_fault("flush", |run| Ok(run.engine()?.store().flush().map(|_| ())?)),
             16..=17 => self.under_fault("compaction", Simulation::compact),
@@ -150,6 +155,9 @@ impl Simulation {
             28 => self.jump_clock(),
             29 => self.fill_disk(),
             30 => self.rot(),
+            31..=33 => self.under_fault("garbage collection", Simulation::collect),
+            // Each writes the base anew.
+            34 if self.dice.one_in(3) => self.erase(),
             _ => {
                 self.note("everything is read");
                 compare::everything(self.engine()?, &self.model)
@@ -241,6 +249,70 @@ impl Simulation {
                 Err(error.into())
             }
         }
+    }
+
+    /// Moves the horizons of tables that have a retention, no further than that and the readers let them.
+    fn collect(&mut self) -> Result<()> {
+        let engine = self.engine()?.clone();
+        let (state, now_us) = (self.model.state(), self.sim.clock.now_us());
+        let collected = engine.collect_garbage();
+        self.adopt_commits(&engine, &state)?;
+        if let Err(error) = collected {
+            if engine.read_only_reason().is_some() || self.sim.disk.is_down() {
+                self.model.unsettled = Some(state);
+            }
+            return Err(error.into());
+        }
+        let view = engine.view();
+        let held = self.readers.iter().map(|(reader, _)| reader.stamp().seq).min().unwrap_or(CommitSeq::MAX);
+        for table in state.values() {
+            let horizon = view.horizon(table.schema.id);
+            let kept_us = table.schema.retention.and_then(|retention| retention.before(now_us));
+            // The clock may have been set back since it moved.
+            if let (Some(kept_us), true) =
+                (kept_us, horizon > self.horizons.get(&table.schema.id).copied().unwrap_or_default())
+            {
+                let reach = self.model.seq_at(kept_us).min(held);
+                hold!(horizon <= reach, "table {} is kept from {horizon} on, not {reach}", table.schema.name);
+                self.tally.count("horizons moved");
+                self.horizons.insert(table.schema.id, horizon);
+            }
+        }
+        Ok(())
+    }
+
+    /// Erases some rows of a table that are there or were once.
+    fn erase(&mut self) -> Result<()> {
+        // It waits for who reads, and a store that is to be put in order fails it.
+        while !self.readers.is_empty() {
+            self.let_reader_go()?;
+        }
+        let mut state = self.model.state();
+        let tables: Vec<TreeId> = state.keys().copied().collect();
+        let Some(id) = self.dice.pick(&tables).copied().filter(|_| !self.troubled) else { return Ok(()) };
+        let keys: BTreeSet<Bytes> = self.model.keys(id).into_iter().filter(|_| self.dice.one_in(4)).collect();
+        let Some(table) = state.get_mut(&id) else { return Ok(()) };
+        self.note(format!("{} rows of table {} are erased", keys.len(), table.schema.name));
+        let engine = self.engine()?.clone();
+        engine.erase(&table.schema, &keys, &CommitMeta::default(), &Arc::new(Cancel::new()))?;
+        for key in &keys {
+            table.rows.remove(key);
+        }
+        self.model.erase(id, &keys);
+        self.adopt_commits(&engine, &state)?;
+        self.tally.count_many("rows erased", keys.len() as u64);
+        compare::everything(self.engine()?, &self.model)
+    }
+
+    /// Takes in commits of the database's own, which change nothing of the tables.
+    fn adopt_commits(&mut self, engine: &Engine, state: &State) -> Result<()> {
+        let view = engine.view();
+        while self.model.last() < view.stamp() {
+            let next = self.model.last().seq.next();
+            let Some(record) = engine.commit_record(&view, next)? else { wrong!("there is no commit {next}") };
+            self.model.push(record.stamp, state.clone());
+        }
+        Ok(())
     }
 
     fn compact(&mut self) -> Result<()> {

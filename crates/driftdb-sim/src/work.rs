@@ -8,7 +8,7 @@ use driftdb_engine::{
     Transaction, TxnOptions,
 };
 use driftdb_types::{
-    Column, ColumnId, DataType, Error, IndexSchema, PrimaryKey, SqlState, Stamp, TableSchema, TreeId, Value,
+    Column, ColumnId, DataType, Error, IndexSchema, Interval, PrimaryKey, SqlState, Stamp, TableSchema, TreeId, Value,
 };
 use imbl::OrdMap;
 
@@ -176,7 +176,7 @@ impl<'a> Work<'a> {
             primary_key: self.dice.one_in(2).then_some(key),
             indexes: Vec::new(),
             options: Vec::new(),
-            retention: None,
+            retention: self.dice.one_in(3).then(|| self.some_retention()),
         };
         if self.dice.one_in(2) {
             let unique = self.dice.one_in(3);
@@ -186,6 +186,12 @@ impl<'a> Work<'a> {
         let schema = self.txn.create_table(schema)?;
         self.state.insert(schema.id, Table { schema, rows: OrdMap::new() });
         Ok(())
+    }
+
+    /// From the time of some steps to some hours.
+    fn some_retention(&self) -> Interval {
+        let micros = if self.dice.one_in(2) { 20_000_000 } else { 20_000_000_000 };
+        Interval { micros: 1 + self.dice.below(micros) as i64, ..Interval::default() }
     }
 
     fn drop_table(&mut self) -> Result<()> {

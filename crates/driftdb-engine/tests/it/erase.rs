@@ -162,6 +162,26 @@ fn nothing_is_left_in_any_file_and_the_rest_is_what_it_was() {
     sound(&open(&sim.env), &[noted, later]);
 }
 
+/// An index that was dropped has entries still, for those who read when it was there.
+#[test]
+fn a_dropped_index_keeps_nothing_either() {
+    let (sim, engine, table) = database(6, None);
+    let mut txn = begin(&engine);
+    let index = table.indexes[0].id;
+    txn.drop_index(table.id, index).unwrap();
+    commit(txn);
+    engine.store().flush().unwrap();
+    let schema = engine.catalog().table("people").unwrap().clone();
+    erase(&engine, &schema, &[1, 4]);
+    for id in [1, 4] {
+        for secret in secrets(id) {
+            assert_eq!(files_with(&sim.disk, &secret), Vec::<PathBuf>::new(), "person {id}");
+        }
+    }
+    assert_eq!(engine.view().versions(index, &KeyRange::all(), Period::All).unwrap().count(), 6);
+    sound(&engine, &[]);
+}
+
 /// What is kept in place of what was erased is no place to hide something.
 #[test]
 fn an_erasure_without_its_certificate_is_found() {
