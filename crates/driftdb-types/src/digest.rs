@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse(), Ok(digest));
         assert_eq!(serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(), digest);
-        for wrong in ["", &text[1..], &text.replace('b', "g"), &format!("{text}0")] {
+        for wrong in ["", text.trim_start_matches('b'), &text.replace('b', "g"), &format!("{text}0")] {
             assert_eq!(wrong.parse::<Digest>(), Err(NoDigest), "{wrong}");
         }
     }

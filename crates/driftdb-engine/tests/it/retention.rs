@@ -217,7 +217,7 @@ fn a_snapshot_holds_it_back() {
     engine.store().flush().unwrap();
     while engine.store().compact().unwrap() {}
     let read = snapshot.scan(table.id, &KeyRange::all(), ReadPoint::Latest, false).unwrap();
-    assert_eq!(read.map(|version| version.unwrap()).count(), 2);
+    assert_eq!(read.collect::<Result<Vec<_>, _>>().unwrap().len(), 2);
     drop(snapshot);
     assert_eq!(engine.collect_garbage().unwrap(), 1);
     engine.store().flush().unwrap();

@@ -19,7 +19,8 @@ fn secret(n: u64) -> String {
 }
 
 fn bytes_of(secret: &str) -> Vec<u8> {
-    (0..secret.len()).step_by(2).map(|at| u8::from_str_radix(&secret[at..at + 2], 16).unwrap()).collect()
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap() as u8;
+    secret.as_bytes().chunks(2).map(|pair| digit(&pair[0]) << 4 | digit(&pair[1])).collect()
 }
 
 /// The files under a directory that contain any of these, with every kind of what they were written as.
