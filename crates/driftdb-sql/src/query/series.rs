@@ -18,7 +18,7 @@ use super::planner::{Planner, table_now};
 use super::provider::StoreTable;
 use super::resolve::resolve;
 use super::scan::{RowsExec, ValueRows};
-use super::system::RetentionTable;
+use super::system::retention_plan;
 use super::types::{data_type_of, field};
 
 /// The table that a function in FROM gives.
@@ -27,7 +27,7 @@ pub(super) fn table_function(planner: &Planner<'_>, name: &str, args: Vec<Expr>)
     match name {
         "generate_series" => Ok(Arc::new(Series::new(&args, planner.ctx.settings.time_zone())?)),
         "driftdb.history" => Ok(Arc::new(StoreTable::history(table_named(planner, name, &args)?))),
-        "driftdb.retention_plan" => Ok(Arc::new(RetentionTable::new(table_named(planner, name, &args)?))),
+        "driftdb.retention_plan" => Ok(retention_plan(table_named(planner, name, &args)?)),
         "driftdb.diff" => Err(Error::unsupported(format!("{name}()"))),
         other if is_not_done(other) || builtin(other).is_some() => {
             Err(Error::unsupported(format!("the function {other} in FROM")))

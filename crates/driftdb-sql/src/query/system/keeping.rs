@@ -2,20 +2,13 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::catalog::Session;
-use datafusion::common::Result as DfResult;
-use datafusion::datasource::{TableProvider, TableType};
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::datasource::TableProvider;
 use driftdb_engine::{Certificate, Pin, RetentionPlan};
 use driftdb_store::ReadPoint;
 use driftdb_types::{CommitSeq, DataType as T, KeyRange, Result, Stamp, TableSchema, TreeId, Value};
 
-use super::{SystemTable, ready, text};
-use crate::query::scan::{RowsExec, ValueRows};
-use crate::query::types::field;
+use super::{Computed, SystemTable, ready, text};
+use crate::query::scan::ValueRows;
 use crate::read::QueryContext;
 
 pub(super) const TABLES: &[SystemTable] = &[
@@ -116,41 +109,9 @@ fn erasures(ctx: &QueryContext) -> Result<ValueRows> {
 }
 
 /// `driftdb.retention_plan` of a table.
-#[derive(Debug)]
-pub(in crate::query) struct RetentionTable {
-    table: Arc<TableSchema>,
-    schema: SchemaRef,
-}
-
-impl RetentionTable {
-    pub(in crate::query) fn new(table: Arc<TableSchema>) -> RetentionTable {
-        let fields: Vec<Field> = PLAN.iter().map(|(name, data_type)| field(name, *data_type, true)).collect();
-        RetentionTable { table, schema: Arc::new(Schema::new(fields)) }
-    }
-}
-
-#[async_trait]
-impl TableProvider for RetentionTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let table = Arc::clone(&self.table);
-        RowsExec::plan(&self.schema, projection, "driftdb.retention_plan".to_owned(), move |ctx| {
-            ready(vec![plan_row(&table, ctx.read.engine.retention_plan(&table)?)])
-        })
-    }
+pub(in crate::query) fn retention_plan(table: Arc<TableSchema>) -> Arc<dyn TableProvider> {
+    let rows = move |ctx: &QueryContext| ready(vec![plan_row(&table, ctx.read.engine.retention_plan(&table)?)]);
+    Arc::new(Computed::new("driftdb.retention_plan".to_owned(), PLAN, Arc::new(rows)))
 }
 
 fn plan_row(table: &TableSchema, plan: RetentionPlan) -> Vec<Value> {

@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use driftdb_engine::Catalog;
 use driftdb_types::{DataType, KeyRange, Result, TableSchema, TreeId, Value};
 
-pub(super) use keeping::RetentionTable;
+pub(super) use keeping::retention_plan;
 
 use super::functions::CLUSTERED_INDEX_OID;
 use super::scan::{RowsExec, ValueRows};
@@ -49,7 +49,7 @@ pub(super) fn table(schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> 
     let groups: [&[SystemTable]; 5] =
         [commits::TABLES, keeping::TABLES, information::TABLES, pg::TABLES, pg_empty::TABLES];
     let found = groups.into_iter().flatten().find(|table| table.schema == schema && table.name == name)?;
-    Some(Arc::new(SystemProvider::new(*found)))
+    Some(Arc::new(Computed::of(*found)))
 }
 
 /// Whether it is a table of pg_catalog that never has rows.
@@ -64,26 +64,43 @@ fn all() -> impl Iterator<Item = &'static SystemTable> {
     groups.into_iter().flatten()
 }
 
-struct SystemProvider {
-    table: SystemTable,
+/// A table whose rows are computed when it is scanned.
+struct Computed {
+    name: String,
     schema: SchemaRef,
+    rows: Rows,
 }
 
-impl SystemProvider {
-    fn new(table: SystemTable) -> SystemProvider {
-        let fields: Vec<Field> = table.columns.iter().map(|(name, data_type)| field(name, *data_type, true)).collect();
-        SystemProvider { table, schema: Arc::new(Schema::new(fields)) }
+type Rows = Arc<dyn Fn(&QueryContext) -> Result<ValueRows> + Send + Sync>;
+
+impl Computed {
+    fn new(name: String, columns: &[(&str, DataType)], rows: Rows) -> Computed {
+        let fields: Vec<Field> = columns.iter().map(|(name, data_type)| field(name, *data_type, true)).collect();
+        Computed { name, schema: Arc::new(Schema::new(fields)), rows }
+    }
+
+    /// One of the tables that show the catalog of the session's read point.
+    fn of(table: SystemTable) -> Computed {
+        let rows = move |ctx: &QueryContext| {
+            let catalog = ctx.read.catalog_shown()?;
+            if ctx.read.system_time.is_none() {
+                ctx.read.reader.note_range(TreeId::CATALOG, &KeyRange::all())?;
+            }
+            let read = ReadState { catalog, ..ctx.read.clone() };
+            (table.rows)(&QueryContext { read, ..ctx.clone() })
+        };
+        Computed::new(format!("{}.{}", table.schema, table.name), table.columns, Arc::new(rows))
     }
 }
 
-impl std::fmt::Debug for SystemProvider {
+impl std::fmt::Debug for Computed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.table.schema, self.table.name)
+        f.write_str(&self.name)
     }
 }
 
 #[async_trait]
-impl TableProvider for SystemProvider {
+impl TableProvider for Computed {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -99,15 +116,8 @@ impl TableProvider for SystemProvider {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let rows = self.table.rows;
-        RowsExec::plan(&self.schema, projection, format!("{}.{}", self.table.schema, self.table.name), move |ctx| {
-            let catalog = ctx.read.catalog_shown()?;
-            if ctx.read.system_time.is_none() {
-                ctx.read.reader.note_range(TreeId::CATALOG, &KeyRange::all())?;
-            }
-            let read = ReadState { catalog, ..ctx.read.clone() };
-            rows(&QueryContext { read, ..ctx.clone() })
-        })
+        let rows = Arc::clone(&self.rows);
+        RowsExec::plan(&self.schema, projection, self.name.clone(), move |ctx| rows(ctx))
     }
 }
 
