@@ -217,11 +217,6 @@ impl KnownTrees {
         trees
     }
 
-    /// Every table there ever was, by its last definition.
-    pub(crate) fn tables(&self) -> Vec<Arc<TableSchema>> {
-        self.tables.read().values().cloned().collect()
-    }
-
     /// Versions of the table that ended at or before this commit may go from now on.
     pub(crate) fn set_horizon(&self, table: TreeId, horizon: CommitSeq) {
         self.horizons.write().insert(table, horizon);

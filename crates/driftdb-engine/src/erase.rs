@@ -287,7 +287,7 @@ impl Engine {
             let view = self.view();
             if let Some(horizon) = horizons(&view)?.get(&certificate.table) {
                 let trees = self.known().trees_of(certificate.table);
-                let state = state_digest(&view, &trees, horizon.stamp.seq)?;
+                let state = state_digest(&view, certificate.table, &trees, horizon.stamp.seq)?;
                 let key = catalog_key(certificate.table);
                 let known = txn.get(TreeId::HORIZONS, &key)?.map(|known| known.payload);
                 let entry = serde_json::to_vec(&Horizon { state, ..*horizon }).map_err(json)?;

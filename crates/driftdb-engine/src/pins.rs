@@ -78,8 +78,8 @@ impl Transaction {
         let view = self.engine.view();
         let record = commits::commit_record(&view, seq)?
             .ok_or_else(|| Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("there is no commit {seq} to pin")))?;
-        for table in self.engine.known().tables() {
-            self.engine.check_horizon(&view, &table, seq)?;
+        for table in self.engine.catalog().tables() {
+            self.engine.check_horizon(&view, table, seq)?;
         }
         let stored = serde_json::to_vec(&StoredPin { stamp: record.stamp, until_us });
         let stored = stored.map_err(|error| Error::internal(error.to_string()))?;

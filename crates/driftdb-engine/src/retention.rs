@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driftdb_env::TaskHandle;
-use driftdb_store::{Period, ReadPoint, StoreView};
-use driftdb_types::{CommitSeq, Digest, Error, Interval, KeyRange, Result, SqlState, Stamp, TableSchema, TreeId};
+use driftdb_store::{Period, ReadPoint, StoreView, Version};
+use driftdb_types::{
+    CommitSeq, DataType, Digest, Error, Interval, KeyRange, Result, SqlState, Stamp, TableSchema, TimeZone, TreeId,
+    Value, format_value,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
@@ -53,14 +56,18 @@ pub(crate) fn horizons(view: &Arc<StoreView>) -> Result<HashMap<TreeId, Horizon>
     Ok(horizons)
 }
 
-/// The digest of what trees, in their order, hold as of a commit, and of the commits that it began with.
-pub(crate) fn state_digest(view: &Arc<StoreView>, trees: &[TreeId], seq: CommitSeq) -> Result<Digest> {
-    let mut state = Digest::ZERO;
+/// The digest of a table as of a commit: of its definition and of what its trees, in their order, hold; and of the commits that
+/// each began with.
+pub(crate) fn state_digest(view: &Arc<StoreView>, table: TreeId, trees: &[TreeId], seq: CommitSeq) -> Result<Digest> {
+    let with = |state: Digest, tree: TreeId, version: &Version| {
+        let write = write_digest(tree, &version.key, Some(&version.payload));
+        fold(state, Digest::of(&[&write.0, &version.from.seq.0.to_le_bytes()]))
+    };
+    let definition = view.get(TreeId::CATALOG, &catalog_key(table), ReadPoint::AsOf(seq))?;
+    let mut state = definition.iter().fold(Digest::ZERO, |state, of| with(state, TreeId::CATALOG, of));
     for tree in trees {
         for version in view.scan(*tree, &KeyRange::all(), ReadPoint::AsOf(seq), false)? {
-            let version = version?;
-            let write = write_digest(*tree, &version.key, Some(&version.payload));
-            state = fold(state, Digest::of(&[&write.0, &version.from.seq.0.to_le_bytes()]));
+            state = with(state, *tree, &version?);
         }
     }
     Ok(state)
@@ -91,11 +98,8 @@ impl Engine {
             return Ok(());
         }
         let record = commits::commit_record(&self.view(), horizon)?.ok_or_else(|| commits::missing(horizon))?;
-        let time = driftdb_types::format_value(
-            &driftdb_types::Value::TimestampTz(record.stamp.time_us),
-            driftdb_types::DataType::TimestampTz,
-            &driftdb_types::TimeZone::utc(),
-        );
+        let time = Value::TimestampTz(record.stamp.time_us);
+        let time = format_value(&time, DataType::TimestampTz, &TimeZone::utc());
         let message =
             format!("table \"{}\" cannot be read as of commit {seq}: its history begins at {time}", table.name);
         Err(Error::new(SqlState::BEYOND_RETENTION_HORIZON, message)
@@ -170,7 +174,7 @@ impl Engine {
         }
         let view = self.view();
         let record = commits::commit_record(&view, horizon)?.ok_or_else(|| commits::missing(horizon))?;
-        let entry = Horizon { stamp: record.stamp, state: state_digest(&view, &trees, horizon)? };
+        let entry = Horizon { stamp: record.stamp, state: state_digest(&view, table.id, &trees, horizon)? };
         let entry = serde_json::to_vec(&entry).map_err(|error| Error::internal(error.to_string()))?;
         let mut txn = self.begin(TxnOptions::default(), Arc::new(Cancel::new()));
         txn.begin_statement()?;

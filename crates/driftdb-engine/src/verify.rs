@@ -107,7 +107,7 @@ pub(crate) fn verify(store: &Store, known: &KnownTrees, noted: &[CommitDigest]) 
     }
     pass.finish(&mut found, store, view, known)?;
     for (table, horizon) in &horizons {
-        if state_digest(view, &known.trees_of(*table), horizon.stamp.seq)? != horizon.state {
+        if state_digest(view, *table, &known.trees_of(*table), horizon.stamp.seq)? != horizon.state {
             let what = format!("the state of {} as of commit {}", known.describe(*table), horizon.stamp.seq);
             found.found(format!("{what}, where its retention begins, is not what is there"));
         }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use driftdb_engine::{CommitDigest, Engine, IndexDefinition};
 use driftdb_env::{Env, SimEnv};
 use driftdb_store::{CommitBatch, NoSchemas, Period, Store, Write};
-use driftdb_types::{ColumnId, CommitSeq, KeyRange, Lsn, SqlState, Stamp, TreeId, Value};
+use driftdb_types::{ColumnId, CommitSeq, Interval, KeyRange, Lsn, SqlState, Stamp, TreeId, Value};
 
 use crate::support::{
     DIR, begin, commit, create, definition, index, insert, meta, open, options, row, sim, statement, update,
@@ -188,6 +189,45 @@ fn a_past_that_was_written_anew_is_found() {
         commits.remove(&last);
     });
     assert!(text.contains("is missing"), "{text}");
+}
+
+/// Where retention has let versions go, the state from which on there is history stands for what was before: rows and definition.
+#[test]
+fn a_state_at_a_horizon_that_was_written_anew_is_found() {
+    let (sim, engine) = sim(5);
+    let mut schema = definition("t", true);
+    schema.retention = Some(Interval { days: 1, ..Interval::default() });
+    let table = create(&engine, schema);
+    for round in 0..3 {
+        let mut txn = begin(&engine);
+        match round {
+            0 => drop(insert(&mut txn, &table, row(1, 0, "one")).unwrap()),
+            _ => drop(update(&mut txn, &table, |_| Some(row(1, round, "one"))).unwrap()),
+        }
+        commit(txn);
+    }
+    sim.clock.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(engine.collect_garbage().unwrap(), 1);
+    assert_eq!(engine.view().horizon(table.id), CommitSeq(4));
+    let noted = digest(&engine);
+    let honest = history(&engine, &[TreeId::CATALOG, TreeId::COMMITS, TreeId::HORIZONS, table.id]);
+    assert_eq!(forge(&honest).verify(&[noted]).unwrap().findings, Vec::<String>::new());
+    let forged = |tree: TreeId, seq: u64, old: &[u8], new: &[u8]| {
+        let mut commits = honest.clone();
+        let (_, writes) = commits.iter_mut().find(|(stamp, _)| stamp.seq == CommitSeq(seq)).unwrap();
+        let write = writes.iter_mut().find(|write| write.tree == tree).unwrap();
+        let payload = write.payload.clone().unwrap();
+        let at = payload.windows(old.len()).position(|bytes| bytes == old).unwrap();
+        let changed = [&payload[..at], new, &payload[at + old.len()..]].concat();
+        write.payload = Some(changed.into());
+        forge(&commits).verify(&[noted]).unwrap().findings.join("; ")
+    };
+    let findings = forged(table.id, 4, b"one", b"two");
+    assert!(findings.contains("the state of table \"t\""), "{findings}");
+    let findings = forged(TreeId::CATALOG, 1, b"\"b\"", b"\"c\"");
+    assert!(findings.contains("the state of table \"t\""), "{findings}");
+    let findings = forged(TreeId::HORIZONS, 5, b"\"seq\":4", b"\"seq\":3");
+    assert!(findings.contains("what commit 5 did to"), "{findings}");
 }
 
 #[test]
