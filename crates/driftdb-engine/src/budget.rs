@@ -59,7 +59,7 @@ pub struct Charge {
 
 impl Charge {
     /// Takes more, for something that is there already. 53200 when that is too much, but it counts all the same.
-    pub(crate) fn add(&mut self, bytes: usize) -> Result<()> {
+    pub fn add(&mut self, bytes: usize) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
         self.budget.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.budget.check()
