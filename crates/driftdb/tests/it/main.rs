@@ -29,6 +29,7 @@ mod overload;
 mod parquet;
 mod password;
 mod pgbench;
+mod process;
 mod python;
 mod readme;
 mod server;
