@@ -35,4 +35,5 @@ mod readme;
 mod server;
 mod shell;
 mod shutdown;
+mod sizes;
 mod verify;
