@@ -51,6 +51,8 @@ enum Command {
     Shuttle(suite::LongOptions),
     /// The long overload test: waves of a minute of 500 clients at 64 places and 128 MiB, and slow readers.
     Overload(suite::LongOptions),
+    /// The long test of sizes: 50,000,000 versions in 512 MiB, read, restarted and measured.
+    Sizes(suite::SizeOptions),
     /// The long isolation tests: 16 sessions at every level through kills, their histories checked, and money moved.
     Histories(suite::LongOptions),
     /// The fuzz targets: decoders on bytes that are almost right, for longer than in `test`; and their corpus.
@@ -92,6 +94,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Model(options) => suite::long(suite::Long::Model, &options),
         Command::Shuttle(options) => suite::long(suite::Long::Shuttle, &options),
         Command::Overload(options) => suite::long(suite::Long::Overload, &options),
+        Command::Sizes(options) => suite::sizes(&options),
         Command::Histories(options) => suite::long(suite::Long::Histories, &options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Faults(options) => suite::long(suite::Long::Faults, &options),

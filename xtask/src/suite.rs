@@ -40,6 +40,26 @@ pub(crate) struct LongOptions {
     release: bool,
 }
 
+/// What the test of sizes takes.
+#[derive(Args)]
+pub(crate) struct SizeOptions {
+    /// Rows of the table.
+    #[arg(long, default_value_t = 5_000_000)]
+    rows: u64,
+    /// How many times each row is updated: so there is one version more of each.
+    #[arg(long, default_value_t = 9)]
+    updates: u64,
+    /// The server's memory limit, in whole MiB.
+    #[arg(long, default_value = "512MiB", value_name = "N[MiB]")]
+    memory: String,
+    /// Seed of the random reads, as a failed run printed it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Use the optimised build.
+    #[arg(long)]
+    release: bool,
+}
+
 /// A test with a long form.
 #[derive(Clone, Copy)]
 pub(crate) enum Long {
@@ -107,14 +127,37 @@ pub(crate) fn long(which: Long, options: &LongOptions) -> Result<bool> {
     if !matches!(which, Long::Shuttle) {
         command.envs(environment()?);
     }
-    command.env("DRIFTDB_TEST_LONG", "1");
     let settings = [
         ("DRIFTDB_TEST_ROUNDS", options.rounds.map(u64::from)),
         ("DRIFTDB_TEST_SEED", options.seed),
         ("DRIFTDB_TEST_SCALE", options.scale.map(u64::from)),
         ("DRIFTDB_TEST_SECONDS", options.seconds.map(u64::from)),
     ];
-    for (name, value) in settings {
+    long_run(command, &settings)
+}
+
+/// Runs the test of sizes.
+pub(crate) fn sizes(options: &SizeOptions) -> Result<bool> {
+    let mebibytes = options.memory.strip_suffix("MiB").unwrap_or(&options.memory);
+    let memory_mib = mebibytes.parse().with_context(|| format!("{} is not a number of MiB", options.memory))?;
+    let mut arguments = vec!["test", "-p", "driftdb", "--test", "it", "sizes::", "--no-fail-fast"];
+    if options.release {
+        arguments.push("--release");
+    }
+    arguments.extend(["--", "--nocapture"]);
+    let settings = [
+        ("DRIFTDB_TEST_ROWS", Some(options.rows)),
+        ("DRIFTDB_TEST_UPDATES", Some(options.updates)),
+        ("DRIFTDB_TEST_MEMORY_MIB", Some(memory_mib)),
+        ("DRIFTDB_TEST_SEED", options.seed),
+    ];
+    long_run(run::cargo_command(&arguments)?, &settings)
+}
+
+/// Runs a test command in its long form with these settings.
+fn long_run(mut command: Command, settings: &[(&str, Option<u64>)]) -> Result<bool> {
+    command.env("DRIFTDB_TEST_LONG", "1");
+    for &(name, value) in settings {
         if let Some(value) = value {
             command.env(name, value.to_string());
         }

@@ -13,8 +13,8 @@ use driftdb_types::{
     format_value,
 };
 
-/// How long a key may be, as it is stored.
-const KEY_BYTES_MAX: usize = 8 << 10;
+/// How long a key may be, as it is stored: 8 KiB of values, and what their ends and a short row's key after them add.
+const KEY_BYTES_MAX: usize = (8 << 10) + 512;
 
 /// The key of the row with this number, in a table that keeps its rows so.
 pub fn row_number_key(number: i64) -> Bytes {

@@ -41,6 +41,20 @@ struct UniqueKey {
     index: Option<usize>,
 }
 
+/// How long a row may be, as it is stored. A row is handled whole, in several copies at a time, on its way into the log, the
+/// base and history and out to a client.
+const ROW_BYTES_MAX: usize = 256 << 20;
+
+/// A row as it is to be stored. 54000 where it is too long.
+fn encode_bounded(table: &TableSchema, values: &[Value]) -> Result<Bytes> {
+    let row = encode_row(table, values)?;
+    if row.len() > ROW_BYTES_MAX {
+        let message = format!("row is too big: size {}, maximum size {ROW_BYTES_MAX}", row.len());
+        return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+    }
+    Ok(Bytes::from(row))
+}
+
 impl Transaction {
     /// Inserts a row. `values` by [`ColumnId`], one for every column the table ever had (NULL for dropped ones).
     ///
@@ -105,7 +119,7 @@ impl Transaction {
             // Stable, so the others keep their order.
             unique.sort_by_key(|unique| constraint_name(table, unique) != arbiter);
         }
-        let payload = Bytes::from(encode_row(table, &values)?);
+        let payload = encode_bounded(table, &values)?;
         let mark = self.locks.mark();
         if let Some((constraint, other)) = self.find_conflict(table, &unique)? {
             self.locks.release_after(mark);
@@ -138,7 +152,7 @@ impl Transaction {
         }
         check_not_null(table, &new)?;
         let old_key = Bytes::copy_from_slice(key);
-        let (before, after) = (Bytes::from(encode_row(table, old)?), Bytes::from(encode_row(table, &new)?));
+        let (before, after) = (Bytes::from(encode_row(table, old)?), encode_bounded(table, &new)?);
         if before == after {
             return Ok(old_key);
         }

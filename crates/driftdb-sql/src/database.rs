@@ -59,6 +59,13 @@ impl Default for SessionOptions {
     }
 }
 
+/// sqlparser and DataFusion look at each level of a deep statement whether so much stack is left, and go on with more if not.
+/// Their own bound, 128 KiB, is less than what is called between two such looks in a debug build, where a function of the parser
+/// takes 40 KiB by itself.
+const STACK_LEFT_BYTES: usize = 512 << 10;
+/// How much more it is then.
+const STACK_MORE_BYTES: usize = 8 << 20;
+
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) runtime: Arc<QueryRuntime>,
@@ -106,6 +113,8 @@ impl fmt::Debug for Database {
 impl Database {
     /// SQL on `engine`.
     pub fn new(engine: Engine, options: SqlOptions) -> Result<Database> {
+        recursive::set_minimum_stack_size(STACK_LEFT_BYTES);
+        recursive::set_stack_allocation_size(STACK_MORE_BYTES);
         let runtime = Arc::new(QueryRuntime::new(&options)?);
         Ok(Database { shared: Arc::new(Shared { engine, runtime }) })
     }

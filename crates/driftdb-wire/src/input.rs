@@ -1,7 +1,8 @@
 //! Frames off the socket: bytes are read in chunks, and a message is handed on when all of it is there.
 //!
-//! A length is checked before a byte of its message is read, and the buffer grows only by what has come: a client
-//! that announces 64 MiB costs nothing until it sends them.
+//! A length is checked, and counted as memory, before a byte of its message is read. The buffer for it is asked for at once,
+//! but the machine gives its pages only as they are written to: a client that announces 64 MiB costs nothing until it sends
+//! them.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
@@ -18,9 +19,8 @@ use crate::frontend::{Frame, SMALL_MESSAGE_BYTES_MAX, body_bytes_max, unknown_ty
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Messages up to this size are not counted: each connection may have one.
 const FREE_BYTES: usize = CHUNK_BYTES;
-/// How many copies of a message there are while it is acted on: the buffer it is read into has grown by doubling, and what is
-/// decoded of it becomes a row.
-const COPIES: usize = 4;
+/// How many copies of a message there are while it is acted on: itself, and what is decoded of it, which becomes a row.
+const COPIES: usize = 3;
 
 /// Why there is no next message.
 #[derive(Debug)]
@@ -135,6 +135,8 @@ impl Input {
                 }
             }
         };
+        // Growing by doubling would take up to three times as much while it is copied.
+        self.buffer.reserve((5 + body_len).saturating_sub(self.buffer.len()));
         self.fill(5 + body_len)?;
         self.buffer.advance(5);
         let body = self.buffer.split_to(body_len).freeze();

@@ -29,10 +29,10 @@ pub(crate) struct Layer {
     pub(crate) listen: Option<SocketAddr>,
     /// Memory the database may use, such as 512MiB or 4GiB [default: 2GiB].
     ///
-    /// A 32nd goes to each memtable (there are up to three: one being written, two waiting for their flush) and to the
-    /// cache of history, an eighth to the cache of the base file, a quarter to queries (what needs more spills, or
-    /// fails with 53200), a quarter to the changes and locks of transactions (53200 beyond it). The rest is for
-    /// connections and the program itself.
+    /// A 32nd goes to each memtable (there are up to three: one being written, two waiting for their flush), four to the cache of
+    /// history and four to that of the base file, seven to queries (what needs more spills, or fails with 53200), seven to
+    /// large statements and the changes and locks of transactions (53200 beyond it), two to what old snapshots hold. The rest is
+    /// for connections and the program itself. At least 128MiB.
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory_limit: Option<ByteSize>,
     /// Connections at a time; one more is refused with 53300 [default: 100].

@@ -111,6 +111,11 @@ impl CopyDecoder {
         }
     }
 
+    /// How much of an unfinished record is kept, in bytes.
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Takes the next piece of the data and appends the rows that it completes.
     pub(crate) fn push(&mut self, data: &[u8], out: &mut Vec<CopyRow>) -> Result<()> {
         if self.ended {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
-use driftdb_engine::{StatementError, TableLock};
+use driftdb_engine::{Charge, StatementError, TableLock};
 use driftdb_types::{ColumnId, Error, Result, SqlState, TableSchema, Value};
 
 use super::Session;
@@ -17,6 +17,12 @@ use crate::query;
 /// How much of COPY's data is handed to the client at a time, roughly.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// An unfinished line up to this size is not counted as memory of transactions: each session may have one.
+const LINE_BYTES_FREE: usize = 16 << 10;
+/// How many copies of a line there are while it is acted on: the buffer that it is gathered in has grown by doubling, and its
+/// fields become values and a row.
+const LINE_COPIES: usize = 4;
+
 /// A COPY FROM STDIN that waits for data.
 pub struct CopyIn {
     table: Arc<TableSchema>,
@@ -26,6 +32,8 @@ pub struct CopyIn {
     rows: u64,
     ends_query: bool,
     batch: Vec<CopyRow>,
+    /// For an unfinished line that is long, and how much of it is counted.
+    line: Option<(Charge, usize)>,
 }
 
 impl fmt::Debug for CopyIn {
@@ -49,7 +57,23 @@ impl CopyIn {
     pub fn write(&mut self, session: &mut Session, data: &[u8]) -> Result<()> {
         let decoded = self.decoder.push(data, &mut self.batch);
         let stored = self.store(session).and(decoded.map_err(|error| self.place(error)));
-        session.failing(stored)
+        let counted = stored.and_then(|()| self.count_line(session));
+        session.failing(counted)
+    }
+
+    /// Counts what is there of an unfinished line: one without an end would be any amount of memory.
+    fn count_line(&mut self, session: &Session) -> Result<()> {
+        let bytes = self.decoder.unfinished_bytes();
+        match &mut self.line {
+            _ if bytes <= LINE_BYTES_FREE => self.line = None,
+            Some((charge, counted)) if bytes >= *counted => {
+                let more = bytes - *counted;
+                *counted = bytes;
+                charge.add(more.saturating_mul(LINE_COPIES))?;
+            }
+            line => *line = Some((session.db.engine().charge(bytes.saturating_mul(LINE_COPIES))?, bytes)),
+        }
+        Ok(())
     }
 
     /// Ends the data and gives the command tag. An error fails the transaction.
@@ -214,6 +238,7 @@ impl Session {
                 rows: 0,
                 ends_query: false,
                 batch: Vec::new(),
+                line: None,
             })
         })
     }

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt as _;
+use bytes::Bytes;
+use futures::{SinkExt as _, TryStreamExt as _};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
 use crate::server::{PASSWORD, Server};
@@ -59,6 +61,32 @@ impl Client {
         self.try_query(sql).unwrap_or_else(|error| panic!("{sql}: {error}: {:?}", error.as_db_error()))
     }
 
+    /// Sends the data of a COPY FROM STDIN, a piece at a time; how many rows it says it took.
+    pub(crate) fn copy_in(
+        &mut self,
+        sql: &str,
+        data: impl Iterator<Item = String>,
+    ) -> Result<u64, tokio_postgres::Error> {
+        self.runtime.block_on(async {
+            let mut sink = std::pin::pin!(self.client.copy_in::<_, Bytes>(sql).await?);
+            for piece in data {
+                // An error is the server's, which says more at the end.
+                if sink.feed(Bytes::from(piece)).await.is_err() {
+                    break;
+                }
+            }
+            sink.finish().await
+        })
+    }
+
+    /// Runs one statement with parameters given as text, in the extended protocol.
+    pub(crate) fn with_text(&mut self, sql: &str, text: &[&str]) -> Result<Vec<String>, tokio_postgres::Error> {
+        let params: Vec<(&(dyn ToSql + Sync), Type)> =
+            text.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)).collect();
+        let rows = self.runtime.block_on(self.client.query_typed(sql, &params))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// The one value of a statement that gives one.
     pub(crate) fn value(&mut self, sql: &str) -> String {
         let rows = self.query(sql);
@@ -74,6 +102,14 @@ impl Client {
     pub(crate) fn error(&mut self, sql: &str) -> String {
         let error = self.try_query(sql).expect_err(sql);
         state(&error).unwrap_or_else(|| panic!("{sql}: {error}"))
+    }
+
+    /// Runs a statement that has to fail; its SQLSTATE and its message.
+    pub(crate) fn refused(&mut self, sql: &str) -> (String, String) {
+        let shown: String = sql.chars().take(200).collect();
+        let error = self.try_query(sql).expect_err(&shown);
+        let error = error.as_db_error().unwrap_or_else(|| panic!("{shown}: {error}"));
+        (error.code().code().to_owned(), error.message().to_owned())
     }
 
     /// Waits, without sending anything, until the server ends the connection; the SQLSTATE it gives.

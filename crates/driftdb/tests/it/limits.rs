@@ -1,5 +1,11 @@
 //! Limits of time and cancel requests, as clients meet them: what has to end ends with the right SQLSTATE, what it held
 //! is free for others, and where only a statement ended the session goes on.
+//!
+//! The limits of sizes and numbers are in the modules below, a kind each; `docs/limits.md` lists them all.
+
+mod definitions;
+mod statements;
+mod values;
 
 use std::thread;
 use std::time::Duration;

@@ -2,7 +2,6 @@
 //! to wait or to try again, and is as before when they are gone.
 
 mod load;
-mod process;
 mod raw;
 
 use std::path::Path;
@@ -14,9 +13,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use self::load::{Load, TABLES, TOTAL};
-use self::process::{MemoryWatch, memory_mib, sockets};
 use self::raw::Raw;
 use crate::client::{Client, PATIENCE, config};
+use crate::process::{MemoryWatch, memory_mib, sockets};
 use crate::server::{Dice, PASSWORD, Server, driftdb, setting};
 
 const LIMIT_MIB: u64 = 128;

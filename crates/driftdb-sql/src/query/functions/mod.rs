@@ -52,6 +52,7 @@ pub(crate) use overload::{
 pub(crate) use time::{add_interval, add_interval_tz, extract_scale};
 
 use super::errors::{from_datafusion, into_datafusion};
+use super::rewrite::CAST_PREFIX;
 use super::types::{ColumnBuilder, type_code, values_of};
 use crate::read::Client;
 use crate::settings::Settings;
@@ -149,6 +150,9 @@ pub(crate) fn waits(name: &str) -> bool {
 pub(crate) struct Call {
     pub(crate) what: Callee,
     pub(crate) facts: Arc<Facts>,
+    /// By what the planner asked for it. Had it another name, the planner would give each call an alias that has the text of the
+    /// arguments in it, and so their aliases: in a chain of casts twice as long with each.
+    asked: String,
     signature: Signature,
 }
 
@@ -184,7 +188,11 @@ impl Call {
             Callee::Builtin(builtin) if builtin.volatile => Volatility::Volatile,
             _ => Volatility::Immutable,
         };
-        Call { what, facts: Arc::clone(facts), signature: any_arguments(volatility) }
+        let asked = match what {
+            Callee::Builtin(builtin) => builtin.name.to_owned(),
+            Callee::Cast(target) => format!("{CAST_PREFIX}{}", type_code(target)),
+        };
+        Call { what, facts: Arc::clone(facts), asked, signature: any_arguments(volatility) }
     }
 
     /// For DataFusion's planner, which asks for functions before it has their arguments.
@@ -234,7 +242,7 @@ identity!(Call, |call: &Call| match call.what {
 
 impl ScalarUDFImpl for Call {
     fn name(&self) -> &str {
-        self.what.name()
+        &self.asked
     }
 
     fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
