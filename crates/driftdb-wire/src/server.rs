@@ -41,7 +41,7 @@ pub struct ServerOptions {
     /// How long a client may take to start and authenticate. Default 10 s.
     pub startup_timeout: Duration,
     /// Most bytes of one message of a client (a statement, all parameters of a Bind). One that is longer ends the connection;
-    /// one that there is no memory for is read past, and answered with 53200. Default 1 GiB - 1, as in PostgreSQL.
+    /// one that there is no memory for is read past, and answered with 53200. Default: as in PostgreSQL, 1 GiB less 2 with its length.
     pub message_bytes_max: usize,
 }
 
@@ -52,7 +52,7 @@ impl Default for ServerOptions {
             auth: Auth::Scram(crate::Credentials::new()),
             max_starting: 100,
             startup_timeout: Duration::from_secs(10),
-            message_bytes_max: (1 << 30) - 1,
+            message_bytes_max: (1 << 30) - 6,
         }
     }
 }

@@ -64,7 +64,7 @@ fn refused() -> Vec<(String, &'static str, &'static str)> {
         (
             "SELECT * FROM t FOR SYSTEM_TIME AS OF @SEQ:1000000",
             "22023",
-            "commit 1000000 is in the future: the last one is 2",
+            "commit 1000000 is in the future: the last one is 1",
         ),
         ("SELECT * FROM t FOR SYSTEM_TIME AS OF '2200-01-01'", "22023", "the point of system time is in the future"),
         ("SELECT * FROM t FOR SYSTEM_TIME AS OF @SEQ:0", "42P01", "relation \"t\" does not exist as of commit 0"),
