@@ -7,7 +7,7 @@ use driftdb_env::{Clock, RealClock};
 use driftdb_sim::{Tally, simulate};
 
 const STEPS: u32 = 250;
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 20;
 
 #[test]
 fn random_histories_survive() {
