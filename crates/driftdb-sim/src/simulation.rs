@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftdb_engine::{Cancel, CommitMeta, Engine, EngineOptions, Isolation, Transaction};
 use driftdb_env::{Clock as _, Env, Pause, SimEnv};
-use driftdb_types::{CommitSeq, Error, SqlState, TreeId};
+use driftdb_types::{CommitSeq, Error, SqlState, TableSchema, TreeId};
 use parking_lot::Mutex;
 
 use crate::compare;
@@ -287,18 +287,14 @@ impl Simulation {
         while !self.readers.is_empty() {
             self.let_reader_go()?;
         }
-        let mut state = self.model.state();
-        let tables: Vec<TreeId> = state.keys().copied().collect();
-        let Some(id) = self.dice.pick(&tables).copied().filter(|_| !self.troubled) else { return Ok(()) };
-        let keys: BTreeSet<Bytes> = self.model.keys(id).into_iter().filter(|_| self.dice.one_in(4)).collect();
-        let Some(table) = state.get_mut(&id) else { return Ok(()) };
-        self.note(format!("{} rows of table {} are erased", keys.len(), table.schema.name));
+        let tables: Vec<Arc<TableSchema>> = self.model.state().into_values().map(|table| table.schema).collect();
+        let Some(table) = self.dice.pick(&tables).filter(|_| !self.troubled) else { return Ok(()) };
+        let keys: BTreeSet<Bytes> = self.model.keys(table.id).into_iter().filter(|_| self.dice.one_in(4)).collect();
+        self.note(format!("{} rows of table {} are erased", keys.len(), table.name));
         let engine = self.engine()?.clone();
-        engine.erase(&table.schema, &keys, &CommitMeta::default(), &Arc::new(Cancel::new()))?;
-        for key in &keys {
-            table.rows.remove(key);
-        }
-        self.model.erase(id, &keys);
+        engine.erase(table, &keys, &CommitMeta::default(), &Arc::new(Cancel::new()))?;
+        self.model.erase(table.id, &keys);
+        let state = self.model.state();
         self.adopt_commits(&engine, &state)?;
         self.tally.count_many("rows erased", keys.len() as u64);
         compare::everything(self.engine()?, &self.model)

@@ -9,11 +9,19 @@ use driftdb_engine::{Cancel, Engine};
 use driftdb_store::StoreView;
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value, format_value, parse_value_at};
 
-use crate::read::ReadState;
+use crate::parse::AsOf;
+use crate::query::eval_const;
+use crate::read::{QueryContext, ReadState};
 
 /// The commit that a point means.
 pub(crate) fn resolve_point(read: &ReadState, value: &Value, is_seq: bool, tz: &TimeZone) -> Result<CommitSeq> {
     resolve(&read.engine, &read.view, value, is_seq, tz)
+}
+
+/// The commit that the point of an AS OF of its own means, as in `BEGIN READ ONLY AS OF`.
+pub(crate) fn resolve_as_of(context: &QueryContext, point: &AsOf, params: &[Value]) -> Result<CommitSeq> {
+    let value = eval_const(context, &point.expr, None, params)?;
+    resolve_point(&context.read, &value, point.is_seq, context.settings.time_zone())
 }
 
 /// The commit that a point given as text means, as in `SET driftdb.system_time`.

@@ -18,13 +18,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use driftdb_env::Disk;
-use driftdb_types::{KeyRange, TreeId};
+use driftdb_types::{CommitSeq, KeyRange, TreeId};
 
 use crate::base::{BaseRow, BaseRowsWrite, encode_key};
 use crate::history::{SegmentMeta, SegmentWriter};
 use crate::memtable::{MemCursor, MemItem, MemVersion, Memtable, Seek};
 use crate::scan::version_of;
-use crate::{Result, SchemaSource};
+use crate::{Result, SchemaSource, Version};
 
 /// What a flush needs of the store around it.
 pub(crate) struct FlushTo<'s> {
@@ -40,28 +40,34 @@ impl FlushTo<'_> {
     pub(crate) fn run(&self, table: &Memtable, rows: &mut BaseRowsWrite<'_>) -> Result<Vec<SegmentMeta>> {
         let mut segments = Vec::new();
         for tree in table.trees() {
-            let mut segment = None;
+            let mut flush = TreeFlush { to: self, tree, horizon: self.schemas.horizon(tree), segment: None };
             let mut cursor = MemCursor::new(tree, &KeyRange::all(), Seek::Versions, false);
             while let Some(item) = cursor.next(table) {
-                self.flush_key(tree, item, rows, &mut segment)?;
+                flush.flush_key(item, rows)?;
             }
-            if let Some(segment) = segment {
+            if let Some(segment) = flush.segment {
                 segments.push(segment.finish()?);
             }
         }
         Ok(segments)
     }
+}
 
-    fn flush_key(
-        &self,
-        tree: TreeId,
-        item: MemItem,
-        rows: &mut BaseRowsWrite<'_>,
-        segment: &mut Option<SegmentWriter>,
-    ) -> Result<()> {
+/// One tree on its way down.
+struct TreeFlush<'f> {
+    to: &'f FlushTo<'f>,
+    tree: TreeId,
+    /// Nobody can ask for versions that ended at or before this commit.
+    horizon: CommitSeq,
+    /// Made with the first version that is closed.
+    segment: Option<SegmentWriter>,
+}
+
+impl TreeFlush<'_> {
+    fn flush_key(&mut self, item: MemItem, rows: &mut BaseRowsWrite<'_>) -> Result<()> {
         let MemItem { key, versions, .. } = item;
         let Some(newest) = versions.last() else { return Ok(()) };
-        let full_key = encode_key(tree, &key);
+        let full_key = encode_key(self.tree, &key);
         let row = newest.payload.as_ref().map(|payload| (newest.from, payload.as_ref()));
         let superseded = rows.replace(&full_key, row)?;
         let mut older = superseded.map(|BaseRow { from, payload }| MemVersion { from, payload: Some(payload) });
@@ -69,23 +75,22 @@ impl FlushTo<'_> {
             let closer = version.closer();
             // A tombstone is not kept itself: it shows in what it closed.
             if let Some(MemVersion { from, payload: Some(payload) }) = older.replace(version) {
-                self.close(tree, version_of(key.clone(), from, payload, Some(closer)), segment)?;
+                self.close(version_of(key.clone(), from, payload, Some(closer)))?;
             }
         }
         Ok(())
     }
 
-    fn close(&self, tree: TreeId, version: crate::Version, segment: &mut Option<SegmentWriter>) -> Result<()> {
-        if version.to.is_some_and(|to| to.seq <= self.schemas.horizon(tree)) {
-            // Nobody can ask for it any more.
+    fn close(&mut self, version: Version) -> Result<()> {
+        if version.to.is_some_and(|to| to.seq <= self.horizon) {
             return Ok(());
         }
-        if segment.is_none() {
-            let schema = self.schemas.tree_schema(tree);
-            let number = (self.next_segment)(tree);
-            *segment = Some(SegmentWriter::create(self.disk, self.history_dir, tree, number, 0, schema)?);
+        if self.segment.is_none() {
+            let FlushTo { disk, history_dir, schemas, next_segment } = self.to;
+            let (schema, number) = (schemas.tree_schema(self.tree), next_segment(self.tree));
+            self.segment = Some(SegmentWriter::create(disk, history_dir, self.tree, number, 0, schema)?);
         }
-        match segment {
+        match &mut self.segment {
             Some(segment) => segment.push(version),
             None => Ok(()),
         }

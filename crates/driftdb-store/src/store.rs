@@ -29,11 +29,13 @@ use parking_lot::{Condvar, Mutex};
 use crate::base::{Base, BaseSnapshot};
 use crate::compaction::{self, CompactTo, Job};
 use crate::flush::FlushTo;
-use crate::history::{HistoryCursor, Manifest, Segment, SegmentCache, is_segment_file_name, segment_file_name};
+use crate::history::{
+    HistoryCursor, Manifest, Segment, SegmentCache, SegmentMeta, is_segment_file_name, segment_file_name,
+};
 use crate::layers::Layers;
 use crate::memtable::Memtable;
 use crate::readers::{Hold, Readers};
-use crate::{Checkpoint, CommitBatch, Period, Result, SchemaSource, StoreError, StoreOptions, StoreView};
+use crate::{Checkpoint, CommitBatch, Period, Result, SchemaSource, StoreError, StoreOptions, StoreView, Version};
 
 mod background;
 mod erase;
@@ -591,10 +593,8 @@ impl Shared {
         result.map(|()| true)
     }
 
-    fn compact_tree(&self, job: Job) -> Result<()> {
-        let tree = job.tree;
-        let number = self.new_segment();
-        let file = self.history_dir.join(segment_file_name(tree, number));
+    /// Writes segment `number`: what the job's segments hold, without what `goes`.
+    fn merge(&self, job: &Job, number: u64, goes: &dyn Fn(&Version) -> bool) -> Result<Option<SegmentMeta>> {
         let compact = CompactTo {
             disk: &self.env.disk,
             history_dir: &self.history_dir,
@@ -603,9 +603,16 @@ impl Shared {
             number,
             stopping: &|| self.state.lock().stopping,
         };
+        compact.run(job, goes)
+    }
+
+    fn compact_tree(&self, job: Job) -> Result<()> {
+        let tree = job.tree;
+        let number = self.new_segment();
+        let file = self.history_dir.join(segment_file_name(tree, number));
         // The merging goes on beside flushes; only the commit takes turns with them. It decodes files: a defect there that
         // one tree's files bring out is that tree's failure, and not the end of the thread and with it of all commits.
-        let merged = panic::catch_unwind(AssertUnwindSafe(|| compact.run(&job, &|_| false)))
+        let merged = panic::catch_unwind(AssertUnwindSafe(|| self.merge(&job, number, &|_| false)))
             .unwrap_or_else(|_| Err(StoreError::Internal(format!("merging the history of tree {tree} panicked"))));
         let removed: Vec<u64> = job.merged.iter().chain(&job.dropped).map(|segment| segment.meta.number).collect();
         drop(job);

@@ -1,13 +1,12 @@
 //! How long history is kept: ALTER TABLE … SET RETENTION, CREATE PIN, DROP PIN.
 
-use driftdb_types::{CommitSeq, Error, Interval, Result, SqlState};
+use driftdb_types::{Error, Interval, SqlState};
 
 use super::check_name;
 use crate::outcome::Outcome;
-use crate::parse::{AsOf, CreatePin, Source, TableName};
-use crate::query::eval_const;
+use crate::parse::{CreatePin, Source, TableName};
 use crate::session::{Exec, Run};
-use crate::system_time::resolve_point;
+use crate::system_time::resolve_as_of;
 
 pub(super) fn set_retention(
     exec: &mut Exec<'_>,
@@ -37,7 +36,7 @@ pub(super) fn create_pin(exec: &mut Exec<'_>, create: &CreatePin) -> Run<Outcome
     let CreatePin { name, if_not_exists, as_of, retain } = create;
     check_name(name)?;
     let seq = match as_of {
-        Some(point) => commit_of(exec, point)?,
+        Some(point) => resolve_as_of(&exec.context(), point, exec.params)?,
         None => exec.txn.stamp().seq,
     };
     let until_us = retain.map(|retain| retain.after(exec.now_us()).ok_or_else(too_long)).transpose()?;
@@ -62,12 +61,6 @@ pub(super) fn drop_pins(exec: &mut Exec<'_>, names: &[String], if_exists: bool) 
         exec.notice(SqlState::SUCCESS, format!("pin \"{name}\" does not exist, skipping"));
     }
     Ok(Outcome::command("DROP PIN"))
-}
-
-fn commit_of(exec: &Exec<'_>, AsOf { expr, is_seq }: &AsOf) -> Result<CommitSeq> {
-    let context = exec.context();
-    let value = eval_const(&context, expr, None, exec.params)?;
-    resolve_point(&context.read, &value, *is_seq, context.settings.time_zone())
 }
 
 fn too_long() -> Error {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::sql::sqlparser::ast::Expr;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, SelectItem, SetExpr, TableAlias, TableFactor};
+use datafusion::sql::sqlparser::ast::{SelectItem, SetExpr};
 use driftdb_engine::Charge;
 use driftdb_types::{Error, Result, TableSchema, Value};
 
+use super::{name_target, row_key_of};
 use crate::parse::{self, EraseStatement, Source, name_of};
-use crate::query::{self, ROW_KEY_COLUMN};
+use crate::query;
 use crate::session::Exec;
 
 /// The table and the keys of its rows that are to be erased, with their memory.
@@ -26,19 +26,9 @@ pub(crate) fn rows_to_erase(
     let qualifier = erase.alias.as_ref().map_or_else(|| table.name.clone(), name_of);
     let mut query = parse::parse_query("SELECT DISTINCT NULL FROM t FOR SYSTEM_TIME ALL")?;
     if let SetExpr::Select(select) = query.body.as_mut() {
-        select.projection = vec![SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![
-            Ident::with_quote('"', qualifier.clone()),
-            Ident::with_quote('"', ROW_KEY_COLUMN),
-        ]))];
-        if let Some(TableFactor::Table { name, alias, .. }) = select.from.first_mut().map(|from| &mut from.relation) {
-            *name =
-                ObjectName::from(vec![Ident::with_quote('"', "public"), Ident::with_quote('"', table.name.clone())]);
-            *alias = Some(TableAlias {
-                explicit: true,
-                name: Ident::with_quote('"', qualifier),
-                columns: Vec::new(),
-                at: None,
-            });
+        select.projection = vec![SelectItem::UnnamedExpr(row_key_of(&qualifier))];
+        if let Some(from) = select.from.first_mut() {
+            name_target(&mut from.relation, table, &qualifier);
         }
         select.selection = erase.selection.clone();
     }

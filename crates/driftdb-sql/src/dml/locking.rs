@@ -7,19 +7,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::sql::sqlparser::ast::{
-    Expr, Fetch, Ident, LimitClause, Offset, Query, SelectItem, SetExpr, TableFactor,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Fetch, LimitClause, Offset, Query, SelectItem, SetExpr, TableFactor};
 use driftdb_engine::{LockMode, LockWait, TableLock};
 use driftdb_types::{DataType, Error, Result, SqlState, TableSchema, Value};
 
 use super::target::{Finder, lock};
-use super::{params_of, plan_within};
+use super::{params_of, plan_within, row_key_of};
 use crate::outcome::{Outcome, ResultColumn, RowStream, RowsTag};
 use crate::parse::{Blocked, QueryStatement, RowLocking, Source, TableName, name_of};
 use crate::point::scalar::Scalar;
 use crate::point::{Compiler, ParamTypes, Scope, compile_items, single_table};
-use crate::query::{self, PlannedQuery, ROW_KEY_COLUMN};
+use crate::query::{self, PlannedQuery};
 use crate::session::{Exec, Run};
 
 /// LIMIT and OFFSET.
@@ -230,10 +228,7 @@ fn general(
     }
     if let SetExpr::Select(select) = query.body.as_mut() {
         // Last, so that ORDER BY 1 means what it says.
-        select.projection.push(SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![
-            Ident::with_quote('"', qualifier),
-            Ident::with_quote('"', ROW_KEY_COLUMN),
-        ])));
+        select.projection.push(SelectItem::UnnamedExpr(row_key_of(qualifier)));
     }
     let mut context = exec.context();
     context.row_keys = true;

@@ -17,7 +17,9 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, Ident, Query, Value as Literal, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    self, CastKind, Expr, Ident, ObjectName, Query, TableAlias, TableFactor, Value as Literal, Visit, Visitor,
+};
 use driftdb_engine::{InsertOutcome, LockMode};
 use driftdb_types::{
     Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, TimeZone, Value, parse_value_at,
@@ -30,7 +32,7 @@ pub(crate) use self::locking::LockingPlan;
 pub(crate) use self::update::{DeletePlan, UpdatePlan};
 use crate::parse::{Source, TableName, name_of};
 use crate::point::is_assignable;
-use crate::query;
+use crate::query::{self, ROW_KEY_COLUMN};
 use crate::read::QueryContext;
 use crate::session::Exec;
 
@@ -234,6 +236,19 @@ fn plan_within(context: &QueryContext, query: &Query, types: &mut [Option<DataTy
         }
     }
     Ok(planned)
+}
+
+/// The key of a row, in a query whose context has `row_keys`.
+fn row_key_of(qualifier: &str) -> Expr {
+    Expr::CompoundIdentifier(vec![Ident::with_quote('"', qualifier), Ident::with_quote('"', ROW_KEY_COLUMN)])
+}
+
+/// Has a query that was parsed with a table of another name read this one.
+fn name_target(relation: &mut TableFactor, table: &TableSchema, qualifier: &str) {
+    let TableFactor::Table { name, alias, .. } = relation else { return };
+    *name = ObjectName::from(vec![Ident::with_quote('"', "public"), Ident::with_quote('"', table.name.clone())]);
+    *alias =
+        Some(TableAlias { explicit: true, name: Ident::with_quote('"', qualifier), columns: Vec::new(), at: None });
 }
 
 /// The parameters given to a query that uses only the first of them.

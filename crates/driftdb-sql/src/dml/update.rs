@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, Query, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, With,
-    visit_expressions,
+    Expr, Ident, Query, SelectItem, SetExpr, TableWithJoins, With, visit_expressions,
 };
 use driftdb_engine::{LockMode, LockWait, TableLock};
 use driftdb_types::{Column, ColumnId, DataType, Error, Result, SqlState, TableSchema, Value};
@@ -16,12 +15,14 @@ use super::expressions::Part;
 use super::insert::{Cell, default_of};
 use super::returning::{Returning, Written};
 use super::target::{Finder, lock, row_at};
-use super::{assign, check_assignable, params_of, plan_within, slot, target_column, typed_for};
+use super::{
+    assign, check_assignable, name_target, params_of, plan_within, row_key_of, slot, target_column, typed_for,
+};
 use crate::outcome::{Outcome, ResultColumn, RowsTag};
 use crate::parse::{self, DeleteStatement, SetColumn, Source, TableName, UpdateStatement, name_of};
 use crate::point::scalar::Scalar;
 use crate::point::{Compiler, ParamTypes, Scope, ScopeColumn};
-use crate::query::{self, PlannedQuery, ROW_KEY_COLUMN};
+use crate::query::{self, PlannedQuery};
 use crate::session::{Exec, Run};
 
 /// Where a column's new value comes from.
@@ -394,10 +395,7 @@ fn general(
     types: &mut [Option<DataType>],
 ) -> Result<(Way, usize)> {
     let qualifier = qualifier(parts);
-    let mut projection = vec![SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![
-        Ident::with_quote('"', qualifier.clone()),
-        Ident::with_quote('"', ROW_KEY_COLUMN),
-    ]))];
+    let mut projection = vec![SelectItem::UnnamedExpr(row_key_of(&qualifier))];
     let named = |(position, expr): (usize, Expr)| SelectItem::ExprWithAlias {
         expr,
         alias: Ident::with_quote('"', format!("__set_{position}")),
@@ -419,16 +417,7 @@ fn general(
     if let SetExpr::Select(select) = query.body.as_mut() {
         select.projection = projection;
         let mut target = select.from.pop().ok_or_else(|| Error::internal("a query without FROM"))?;
-        if let TableFactor::Table { name, alias, .. } = &mut target.relation {
-            *name =
-                ObjectName::from(vec![Ident::with_quote('"', "public"), Ident::with_quote('"', table.name.clone())]);
-            *alias = Some(TableAlias {
-                explicit: true,
-                name: Ident::with_quote('"', qualifier),
-                columns: Vec::new(),
-                at: None,
-            });
-        }
+        name_target(&mut target.relation, table, &qualifier);
         select.from = vec![target];
         select.from.extend(parts.others.iter().cloned());
         select.selection = parts.selection.cloned();

@@ -7,7 +7,7 @@ use driftdb_types::{CommitSeq, Error, Result, SqlState};
 
 use super::{Active, Characteristics, NamedSavepoint, Session, State};
 use crate::outcome::{Outcome, Severity};
-use crate::parse::{AsOf, TransactionModes};
+use crate::parse::TransactionModes;
 use crate::system_time;
 
 impl Session {
@@ -72,16 +72,13 @@ impl Session {
         active.level = level;
         active.deferrable = deferrable.unwrap_or(active.deferrable);
         active.txn.set_options(TxnOptions { isolation: level.isolation(), read_only });
-        if let Some(AsOf { expr, is_seq }) = as_of {
+        if let Some(point) = as_of {
             if begun {
                 let message = "AS OF must be set before any query";
                 return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
             }
             active.txn.begin_statement()?;
-            let exec = self.exec(&[])?;
-            let context = exec.context();
-            let value = crate::query::eval_const(&context, expr, None, &[])?;
-            let seq = system_time::resolve_point(&context.read, &value, *is_seq, context.settings.time_zone())?;
+            let seq = system_time::resolve_as_of(&self.exec(&[])?.context(), point, &[])?;
             let active = self.ensure_transaction()?;
             active.as_of = Some(seq);
             // Whoever reads a state of the past goes on doing so until the end.

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use driftdb_env::{Disk, OpenOptions};
 use driftdb_types::Stamp;
 use parking_lot::Mutex;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::history::{Manifest, SegmentMeta};
 use crate::{Checkpoint, Result, StoreError};
@@ -206,15 +206,17 @@ impl Base {
 
     /// Reads what the last commit left.
     pub(crate) fn committed(&self) -> Result<Committed> {
-        let read = self.with_database(|database| database.begin_read().map_err(|error| self.error(error)))?;
-        let table = read.open_table(META).map_err(|error| self.error(error))?;
+        let table = self.begin_read()?.open_table(META).map_err(|error| self.error(error))?;
         read_meta(&self.path, &table)
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction> {
+        self.with_database(|database| database.begin_read().map_err(|error| self.error(error)))
     }
 
     /// What the erasure said that is to be finished, if there is one.
     pub(crate) fn erasing(&self) -> Result<Option<String>> {
-        let read = self.with_database(|database| database.begin_read().map_err(|error| self.error(error)))?;
-        let table = read.open_table(META).map_err(|error| self.error(error))?;
+        let table = self.begin_read()?.open_table(META).map_err(|error| self.error(error))?;
         let value = table.get(META_ERASING).map_err(|error| self.error(error))?;
         let damaged = |error: serde_json::Error| StoreError::damaged(&self.path, format!("{META_ERASING}: {error}"));
         value.map(|value| serde_json::from_slice(value.value()).map_err(damaged)).transpose()

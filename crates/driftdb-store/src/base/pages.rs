@@ -81,7 +81,8 @@ impl PageFile {
         let stray = unused.iter().position(|byte| *byte != 0);
         let mut spoiled: Vec<u64> = stray.iter().map(|at| (HEADER_BYTES + at) as u64).collect();
         let mut slot = [0; SLOT];
-        for number in 0..self.len()? / PAGE as u64 {
+        let pages = self.len()? / PAGE as u64;
+        for number in 0..pages {
             self.file.read_at(slot_at(number), &mut slot)?;
             let (page, sum) = slot.split_at(PAGE);
             // Space that was set aside, and not written yet.
@@ -91,7 +92,7 @@ impl PageFile {
             }
         }
         // The file's length is that of its pages.
-        let end = slot_at(self.len()? / PAGE as u64);
+        let end = slot_at(pages);
         if self.file.len()? != end {
             spoiled.push(end);
         }

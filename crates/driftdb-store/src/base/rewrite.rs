@@ -3,6 +3,8 @@
 //! The new file is made beside the old one, as a first base is, and takes its name in one step: that is the commit point. Readers
 //! go on with the new file if they are of its checkpoint; the views of earlier ones have to be moved.
 
+use std::sync::Arc;
+
 use driftdb_types::{CommitSeq, Digest, TreeId};
 use redb::ReadableTable;
 
@@ -19,7 +21,7 @@ pub(crate) struct Rewrite<'w> {
     pub(crate) added: &'w [SegmentMeta],
     pub(crate) next_segment: u64,
     pub(crate) erased: &'w [ErasedWrite],
-    /// What is to be found after a crash, until [`Base::set_erasing`].
+    /// What is to be found after a crash, until [`BaseWrite::end_erasing`](super::BaseWrite::end_erasing).
     pub(crate) erasing: &'w str,
 }
 
@@ -29,7 +31,7 @@ impl Base {
         self.check_synced()?;
         let new_path = self.path.with_file_name(NEW_FILE_NAME);
         remove_leftover(&self.disk, &new_path)?;
-        let new = Base::of_file(std::sync::Arc::clone(&self.disk), new_path.clone(), COPY_BYTES)?;
+        let new = Base::of_file(Arc::clone(&self.disk), new_path.clone(), COPY_BYTES)?;
         let copied = self.copy_to(&new).and_then(|()| {
             let write = new.begin_write()?;
             write.edit_manifest(change.removed, change.added, change.next_segment)?;
@@ -47,10 +49,7 @@ impl Base {
 
     /// Copies everything there is as of the last commit.
     fn copy_to(&self, new: &Base) -> Result<()> {
-        let read = self.with_database(|database| {
-            use redb::ReadableDatabase;
-            database.begin_read().map_err(|error| self.error(error))
-        })?;
+        let read = self.begin_read()?;
         let meta = read.open_table(META).map_err(|error| self.error(error))?;
         let write = new.begin_write()?;
         {
@@ -88,10 +87,7 @@ impl Base {
 
     /// What is kept of erased writes of a tree, in the order of commit and place.
     pub(crate) fn erased(&self, tree: TreeId) -> Result<Vec<ErasedWrite>> {
-        let read = self.with_database(|database| {
-            use redb::ReadableDatabase;
-            database.begin_read().map_err(|error| self.error(error))
-        })?;
+        let read = self.begin_read()?;
         let table = read.open_table(ERASED).map_err(|error| self.error(error))?;
         let start = tree.0.to_be_bytes();
         let mut erased = Vec::new();

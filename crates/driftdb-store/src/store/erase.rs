@@ -4,15 +4,14 @@
 //! may be what once was current. The new base names the new segments: until it takes the old one's name nothing has happened, and
 //! from then on nobody finds what was erased. What of it is in old files goes with their last reader.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use driftdb_types::{CommitSeq, KeyRange, TreeId};
 
 use super::{Shared, Store};
 use crate::base::Rewrite;
-use crate::compaction::{CompactTo, Job};
-use crate::history::{HistoryCursor, Segment, SegmentMeta, segment_file_name};
+use crate::compaction::Job;
+use crate::history::{HistoryCursor, Segment, segment_file_name};
 use crate::{ErasedWrite, Period, Result, Version};
 
 /// What is to be erased. All of it is in base or history.
@@ -50,7 +49,8 @@ impl Store {
                     }
                     let number = shared.new_segment();
                     files.push(shared.history_dir.join(segment_file_name(*tree, number)));
-                    added.extend(shared.write_without(segment, number, erasure.goes)?);
+                    let job = Job::of_one(segment, shared.schemas.horizon(*tree));
+                    added.extend(shared.merge(&job, number, &|version| (erasure.goes)(*tree, version))?);
                     removed.push(segment.meta.number);
                 }
             }
@@ -121,25 +121,6 @@ impl Shared {
                 None => return Ok(false),
             }
         }
-    }
-
-    /// The segment without what goes; nothing when all of it does.
-    fn write_without(
-        &self,
-        segment: &Arc<Segment>,
-        number: u64,
-        goes: &dyn Fn(TreeId, &Version) -> bool,
-    ) -> Result<Option<SegmentMeta>> {
-        let tree = segment.meta.tree;
-        let rewrite = CompactTo {
-            disk: &self.env.disk,
-            history_dir: &self.history_dir,
-            schemas: self.schemas.as_ref(),
-            cache: &self.cache,
-            number,
-            stopping: &|| self.state.lock().stopping,
-        };
-        rewrite.run(&Job::of_one(segment, self.schemas.horizon(tree)), &|version| goes(tree, version))
     }
 
     /// Has every view read the newest layers.

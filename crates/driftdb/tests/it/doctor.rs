@@ -44,7 +44,7 @@ fn serve(data: &Path) -> std::process::Command {
 }
 
 /// Flips a bit of the file, runs `check`, and flips it back.
-fn with_flipped_bit(path: &Path, offset: usize, check: impl FnOnce()) {
+pub(crate) fn with_flipped_bit(path: &Path, offset: usize, check: impl FnOnce()) {
     let sound = std::fs::read(path).unwrap();
     let mut damaged = sound.clone();
     damaged[offset] ^= 0x10;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::client::Client;
+use crate::doctor::with_flipped_bit;
 use crate::format::copy_all;
 use crate::server::{Server, driftdb, fail, succeed};
 
@@ -85,9 +86,8 @@ fn a_flipped_bit_is_reported() {
     let base = data.join("base.redb");
     let sound = std::fs::read(&base).unwrap();
     let offset = sound.windows(11).position(|window| window == b"second 1000").expect("the base has the row");
-    let mut damaged = sound.clone();
-    damaged[offset] ^= 1;
-    std::fs::write(&base, &damaged).unwrap();
-    let (code, errors) = fail(&mut verify(&data, &[]));
-    assert!(code == 4 && errors.contains("base.redb"), "{code}: {errors}");
+    with_flipped_bit(&base, offset, || {
+        let (code, errors) = fail(&mut verify(&data, &[]));
+        assert!(code == 4 && errors.contains("base.redb"), "{code}: {errors}");
+    });
 }
