@@ -1,15 +1,15 @@
 //! `cargo xtask sim`: the simulator for longer than in `test`; and whether it finds bugs that are put in on purpose.
 //!
 //! Each mutation of `crates/driftdb-sim/mutations.toml` is made in a copy of the sources, which is built and simulated
-//! until a seed fails. So the code that is shipped has no switches in it, and what is tested is what would be wrong. A
-//! mutation that no seed finds fails the run, and so does one that no longer fits the code. (The idea is old: DeMillo,
-//! Lipton, Sayward, "Hints on Test Data Selection", 1978.)
+//! until a seed fails. So the code that is shipped has no switches in it, and what is tested is what would be wrong. The seed that
+//! fails has to pass without the mutation: otherwise something else was found. A mutation that no seed finds fails the run, and so
+//! does one that no longer fits the code. (The idea is old: DeMillo, Lipton, Sayward, "Hints on Test Data Selection", 1978.)
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use serde::Deserialize;
 
@@ -35,15 +35,16 @@ pub(crate) struct SimOptions {
     /// Use the optimised build.
     #[arg(long)]
     release: bool,
-    /// Put in one deliberate bug after the other, or those with this in their names, and see whether each is found.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["seed", "rounds", "minutes", "release"])]
+    /// Put in one deliberate bug after the other, or those with this in their names, and see whether each is found. With
+    /// --minutes none is begun after that time, and the newest commit's name says which comes first.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["seed", "rounds", "release"])]
     mutations: Option<Option<String>>,
 }
 
 /// Runs what was asked for.
 pub(crate) fn sim(options: &SimOptions) -> Result<bool> {
     if let Some(filter) = &options.mutations {
-        return find_mutations(filter.as_deref());
+        return find_mutations(filter.as_deref(), options.minutes);
     }
     let release: &[&str] = if options.release { &["--release"] } else { &[] };
     let mut command = run::cargo_command(&[&TEST[..], release, &["random_histories", "--", "--nocapture"]].concat())?;
@@ -69,54 +70,99 @@ struct Mutation {
     new: String,
 }
 
-/// Makes all mutations, one after the other, or those whose name contains `filter`.
-fn find_mutations(filter: Option<&str>) -> Result<bool> {
+/// Makes all mutations, one after the other, or those whose name contains `filter`, or as many as can be begun in some minutes.
+fn find_mutations(filter: Option<&str>, minutes: Option<u64>) -> Result<bool> {
     let root = run::repository()?;
     let list = std::fs::read_to_string(root.join("crates/driftdb-sim/mutations.toml"))?;
     let Mutations { mutation: mut mutations } = toml::from_str(&list).context("mutations.toml")?;
     mutations.retain(|mutation| filter.is_none_or(|filter| mutation.name.contains(filter)));
     ensure!(!mutations.is_empty(), "no mutation is named so");
+    if minutes.is_some() {
+        let first = place_of_commit(&root, mutations.len())?;
+        mutations.rotate_left(first);
+    }
     let copy = run::target_directory()?.join("mutations/source");
     copy_sources(&root, &copy)?;
-    let mut missed = 0;
+    let begun = Instant::now();
+    let sound = Sound::build(&copy)?;
+    let (mut done, mut missed) = (0, 0);
     for mutation in &mutations {
+        if minutes.is_some_and(|minutes| begun.elapsed().as_secs() >= minutes * 60) {
+            break;
+        }
         let begun = Instant::now();
-        let found = mutation.is_found(&copy)?;
+        let found = mutation.is_found(&copy, &sound)?;
         let seconds = begun.elapsed().as_secs();
         println!("{}: {} ({seconds} s)", mutation.name, found.as_deref().unwrap_or("NOT FOUND"));
+        done += 1;
         missed += usize::from(found.is_none());
     }
-    println!("{} mutations, {missed} not found", mutations.len());
+    println!("{done} of {} mutations, {missed} not found", mutations.len());
     Ok(missed == 0)
+}
+
+/// A place in a list that is another for each commit.
+fn place_of_commit(root: &Path, places: usize) -> Result<usize> {
+    let name = run::output(Command::new("git").current_dir(root).args(["rev-parse", "HEAD"]))?;
+    let digits = name.get(..8).context("git gives no commit's name")?;
+    Ok(usize::from_str_radix(digits, 16)? % places)
 }
 
 impl Mutation {
     /// Builds the mutated copy and simulates; how it was found.
-    fn is_found(&self, copy: &Path) -> Result<Option<String>> {
+    fn is_found(&self, copy: &Path, sound: &Sound) -> Result<Option<String>> {
         let path = copy.join(&self.file);
         let source = std::fs::read_to_string(&path)?;
         let fits = source.matches(&self.old).count();
         ensure!(fits == 1, "\"{}\": {} has what is to be replaced {fits} times", self.name, self.file.display());
         std::fs::write(&path, source.replace(&self.old, &self.new))?;
-        let found = self.simulate(copy);
+        let built = build(copy).with_context(|| format!("\"{}\" does not build", self.name));
         std::fs::write(&path, source)?;
-        found
-    }
-
-    fn simulate(&self, copy: &Path) -> Result<Option<String>> {
-        let mut build = cargo(copy)?;
-        run::output(build.args(TEST).arg("--no-run")).with_context(|| format!("\"{}\" does not build", self.name))?;
-        let mut test = cargo(copy)?;
-        test.args(TEST).args(["random_histories", "--", "--nocapture"]);
-        let output = test.env("DRIFTDB_TEST_ROUNDS", ROUNDS).env("RUST_BACKTRACE", "0").output()?;
-        if output.status.success() {
-            return Ok(None);
+        let said = simulate(&built?, &[("DRIFTDB_TEST_ROUNDS", ROUNDS)])?;
+        let Some(said) = said else { return Ok(None) };
+        let mut seeds = said.lines().filter_map(|line| line.strip_prefix("DRIFTDB_TEST_SEED="));
+        let seed = seeds.next_back().context("the simulator does not say its seed")?;
+        if let Some(said) = sound.simulate(seed)? {
+            bail!("seed {seed} fails without \"{}\" too:\n{said}", self.name);
         }
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
         let line = said.lines().find(|line| line.starts_with("seed ")).unwrap_or("a panic");
         Ok(Some(line.chars().take(160).collect()))
     }
+}
+
+/// The simulator of the code as it is.
+struct Sound(PathBuf);
+
+impl Sound {
+    fn build(copy: &Path) -> Result<Sound> {
+        let kept = run::target_directory()?.join("mutations/sound");
+        std::fs::copy(build(copy)?, &kept)?;
+        Ok(Sound(kept))
+    }
+
+    fn simulate(&self, seed: &str) -> Result<Option<String>> {
+        simulate(&self.0, &[("DRIFTDB_TEST_SEED", seed)])
+    }
+}
+
+/// Builds the simulator; the executable.
+fn build(copy: &Path) -> Result<PathBuf> {
+    let said = run::output(cargo(copy)?.args(TEST).args(["--no-run", "--message-format=json"]))?;
+    let messages = said.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executable = |message: serde_json::Value| Some(PathBuf::from(message.get("executable")?.as_str()?));
+    messages.filter_map(executable).next().context("cargo built no test")
+}
+
+/// Runs the simulator; what it said, if it failed.
+fn simulate(executable: &Path, settings: &[(&str, &str)]) -> Result<Option<String>> {
+    let mut test = Command::new(executable);
+    test.args(["random_histories", "--nocapture"]).env("RUST_BACKTRACE", "0").envs(settings.iter().copied());
+    let output = test.output()?;
+    if output.status.success() {
+        return Ok(None);
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Ok(Some(String::from_utf8_lossy(&said).into_owned()))
 }
 
 fn cargo(directory: &Path) -> Result<Command> {

@@ -12,6 +12,7 @@
 //!   Catalog       which tables there are, at a stamp  catalog.rs
 //!   Commits       when, who and what                  commits.rs, chain.rs, verify.rs
 //!   Retention     what may go, and what holds it      retention.rs, pins.rs, erase.rs
+//!   Repair        a copy of what damage left          repair.rs
 //! ```
 //!
 //! *Invariants of absence.* Nothing here knows SQL text, plans or the wire; nothing above knows the commit log, a lock
@@ -40,6 +41,7 @@ mod reads;
 mod recent;
 mod record;
 mod recovery;
+mod repair;
 mod retention;
 mod rows;
 #[cfg(test)]
@@ -69,6 +71,7 @@ pub use pins::Pin;
 pub use reader::{RowVersion, TxnReader, TxnScan};
 pub use record::{CommitMeta, CommitRecord};
 pub use recovery::Recovery;
+pub use repair::{Repair, repair};
 pub use retention::RetentionPlan;
 pub use rows::InsertOutcome;
 pub use transaction::{Isolation, LockWait, RowLock, Savepoint, TableLock, Transaction, TxnOptions};

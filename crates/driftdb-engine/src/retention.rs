@@ -166,32 +166,61 @@ impl Engine {
         if reach <= before || !self.is_touched(table.id, before, reach)? {
             return Ok(false);
         }
-        let trees = self.known().trees_of(table.id);
         // Looked at again where nobody can begin to hold a commit: who makes a pin does so until it is visible.
-        let horizon = self.store().raise_horizon(&trees, || Ok::<_, Error>(self.reach(&self.view(), table)?.0))?;
+        let horizon = || Ok(self.reach(&self.view(), table)?.0);
+        let comment = |horizon| format!("table \"{}\" is kept from commit {horizon} on", table.name);
+        Ok(self.move_horizon(table.id, horizon, "retention", comment)? > before)
+    }
+
+    /// Moves a table's horizon to a commit, or only so far as nobody reads behind it; gives where it is then.
+    pub(crate) fn move_horizon(
+        &self,
+        table: TreeId,
+        wanted: impl FnOnce() -> Result<CommitSeq>,
+        application: &str,
+        comment: impl FnOnce(CommitSeq) -> String,
+    ) -> Result<CommitSeq> {
+        let before = self.view().horizon(table);
+        let trees = self.known().trees_of(table);
+        let horizon = self.store().raise_horizon(&trees, wanted)?;
         if horizon <= before {
-            return Ok(false);
+            return Ok(before);
         }
+        if let Err(error) = self.commit_horizon(table, &trees, horizon, application, comment(horizon)) {
+            // What it is after the next start is what is in the files.
+            self.store().lower_horizon(&trees, before);
+            return Err(error);
+        }
+        // It is durable: now versions may go.
+        self.known().set_horizon(table, horizon);
+        self.store().horizons_moved();
+        Ok(horizon)
+    }
+
+    fn commit_horizon(
+        &self,
+        table: TreeId,
+        trees: &[TreeId],
+        horizon: CommitSeq,
+        application: &str,
+        comment: String,
+    ) -> Result<()> {
         let view = self.view();
         let record = commits::commit_record(&view, horizon)?.ok_or_else(|| commits::missing(horizon))?;
-        let entry = Horizon { stamp: record.stamp, state: state_digest(&view, table.id, &trees, horizon)? };
+        let entry = Horizon { stamp: record.stamp, state: state_digest(&view, table, trees, horizon)? };
         let entry = serde_json::to_vec(&entry).map_err(|error| Error::internal(error.to_string()))?;
         let mut txn = self.begin(TxnOptions::default(), Arc::new(Cancel::new()));
         txn.begin_statement()?;
-        let key = catalog_key(table.id);
+        let key = catalog_key(table);
         let known = txn.get(TreeId::HORIZONS, &key)?.map(|known| known.payload);
         txn.put(TreeId::HORIZONS, key, known, Some(Bytes::from(entry)))?;
-        let meta = CommitMeta {
+        txn.commit(&CommitMeta {
             user: "driftdb".to_owned(),
-            application: "retention".to_owned(),
-            comment: Some(format!("table \"{}\" is kept from commit {horizon} on", table.name)),
+            application: application.to_owned(),
+            comment: Some(comment),
             ..CommitMeta::default()
-        };
-        txn.commit(&meta)?;
-        // It is durable: now versions may go.
-        self.known().set_horizon(table.id, horizon);
-        self.store().horizons_moved();
-        Ok(true)
+        })?;
+        Ok(())
     }
 
     /// Whether a commit after `before` and up to `reach` changed the table: if none did, no version ended there.

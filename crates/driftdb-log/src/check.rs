@@ -1,4 +1,4 @@
-//! Looking the whole log over without opening it, for `doctor`.
+//! Looking the whole log over without opening it, for `doctor`: what is wrong with it, and what can still be read.
 //!
 //! Opening stops at the first damage. This goes on: after an invalid frame it looks for the next valid one and reports
 //! the stretch between them, so that one sees how much is lost.
@@ -10,7 +10,7 @@ use driftdb_env::Disk;
 use driftdb_types::Lsn;
 
 use crate::error::LogError;
-use crate::frame::find_frame;
+use crate::frame::{Frame, find_frame};
 use crate::plan::Tail;
 use crate::recovery::judge;
 use crate::segment::{Listing, Segment, segment_path};
@@ -49,25 +49,78 @@ impl fmt::Display for Finding {
 /// Reads every log segment in `dir` and tells what is wrong. `from` is the Lsn of the checkpoint (0 when there is
 /// none). Changes nothing. No findings: the log is sound to its end.
 pub fn check(disk: &dyn Disk, dir: &Path, from: Lsn) -> Vec<Finding> {
-    let mut check = Check { from, needed: Lsn(0), findings: Vec::new() };
+    salvage(disk, dir, from, &mut |_, _| {}).findings
+}
+
+/// What is left of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvage {
+    /// What [`check`] tells.
+    pub findings: Vec<Finding>,
+    /// Whether nothing is lost of what comes after the checkpoint.
+    pub is_complete: bool,
+}
+
+/// As [`check`], and gives `on_record` every whole record after `from` that can be read, in order, with whether it follows:
+/// whether nothing is lost between `from` and it.
+pub fn salvage(disk: &dyn Disk, dir: &Path, from: Lsn, on_record: &mut dyn FnMut(&[u8], bool)) -> Salvage {
+    let records = Records { from, parts: None, on_record };
+    let mut check = Check { from, needed: Lsn(0), findings: Vec::new(), records, follows: true };
     match Listing::read(disk, dir) {
         Ok(listing) => check.listing(disk, dir, &listing),
         Err(error) => check.failed(dir, Lsn(u64::MAX), &error),
     }
-    check.findings
+    Salvage { findings: check.findings, is_complete: check.follows }
 }
 
-struct Check {
+struct Check<'r> {
     from: Lsn,
     /// Where the segment begins that holds the checkpoint: opening reads from here, not from the checkpoint, because
     /// each frame is held against the one before it.
     needed: Lsn,
     findings: Vec<Finding>,
+    records: Records<'r>,
+    /// Whether nothing was lost since `from`.
+    follows: bool,
 }
 
-impl Check {
+/// Puts records together from the frames that can be read.
+struct Records<'r> {
+    from: Lsn,
+    /// The payloads so far of a record of several frames.
+    parts: Option<Vec<u8>>,
+    on_record: &'r mut dyn FnMut(&[u8], bool),
+}
+
+impl Records<'_> {
+    fn take_in(&mut self, at: Lsn, frame: &Frame<'_>, follows: bool) {
+        if at < self.from {
+            return;
+        }
+        if frame.kind.begins_record() {
+            self.parts = Some(Vec::new());
+        }
+        // Without its beginning it is no record.
+        let Some(parts) = self.parts.as_mut() else { return };
+        parts.extend_from_slice(frame.payload);
+        if let Some(record) = self.parts.take_if(|_| frame.kind.ends_record()) {
+            (self.on_record)(&record, follows);
+        }
+    }
+}
+
+impl Check<'_> {
     /// Adds a finding on bytes that end at `end`.
     fn lost(&mut self, file: &Path, offset: u64, end: Lsn, what: String) {
+        if end > self.from {
+            self.follows = false;
+        }
+        self.records.parts = None;
+        self.refused(file, offset, end, what);
+    }
+
+    /// Adds a finding on bytes that opening needs, and no record.
+    fn refused(&mut self, file: &Path, offset: u64, end: Lsn, what: String) {
         let severity = if end <= self.needed { Severity::Covered } else { Severity::Damage };
         self.findings.push(Finding { severity, file: file.to_owned(), offset, what });
     }
@@ -78,10 +131,8 @@ impl Check {
 
     /// Adds what an error says; `end` is the end of what could not be read for it.
     fn failed(&mut self, file: &Path, end: Lsn, error: &LogError) {
-        match error {
-            LogError::Damaged { file, offset, what } => self.lost(file, *offset, end, what.clone()),
-            other => self.lost(file, 0, end, other.to_string()),
-        }
+        let (offset, what) = error.finding();
+        self.lost(file, offset, end, what);
     }
 
     fn listing(&mut self, disk: &dyn Disk, dir: &Path, listing: &Listing) {
@@ -107,15 +158,19 @@ impl Check {
         for first in &listing.segments {
             let next = nexts.next();
             let path = segment_path(dir, *first);
-            let segment = match Segment::read(disk, dir, *first) {
-                Ok(segment) => segment,
+            let (segment, assumed) = match Segment::read(disk, dir, *first) {
+                Ok(segment) => (segment, false),
                 Err(error) => {
-                    self.failed(&path, next.unwrap_or(Lsn(u64::MAX)), &error);
-                    before = None;
-                    continue;
+                    let Some(segment) = Segment::read_without_header(disk, dir, *first, before.as_ref()) else {
+                        self.failed(&path, next.unwrap_or(Lsn(u64::MAX)), &error);
+                        before = None;
+                        continue;
+                    };
+                    self.refused(&path, 0, segment.end(), error.finding().1);
+                    (segment, true)
                 }
             };
-            if before.is_some_and(|before| before.checksum != segment.header.previous) {
+            if !assumed && before.is_some_and(|before| before.checksum != segment.header.previous) {
                 let what = "the segment does not follow the last frame of the one before it";
                 self.lost(&path, 0, segment.end(), what.to_owned());
             }
@@ -143,6 +198,7 @@ impl Check {
             let broken = match segment.next_frame(&tail) {
                 Ok(frame) => {
                     group = frame.group.0;
+                    self.records.take_in(tail.lsn(), &frame, self.follows);
                     tail.follow(&frame);
                     continue;
                 }
@@ -168,6 +224,7 @@ impl Check {
             };
             self.lost(&segment.path, tail.offset, Lsn(segment.header.first.0 + found), what);
             tail.offset = found;
+            self.records.take_in(tail.lsn(), &frame, self.follows);
             tail.follow(&frame);
             group = frame.group.0;
         }

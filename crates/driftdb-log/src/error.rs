@@ -83,6 +83,14 @@ impl LogError {
         move |source| LogError::Io { action, file, source }
     }
 
+    /// Where in its file it is, and what.
+    pub(crate) fn finding(&self) -> (u64, String) {
+        match self {
+            LogError::Damaged { offset, what, .. } => (*offset, what.clone()),
+            other => (0, other.to_string()),
+        }
+    }
+
     pub(crate) fn damaged(file: &Path, offset: u64, what: impl Into<String>) -> LogError {
         LogError::Damaged { file: file.to_owned(), offset, what: what.into() }
     }

@@ -62,7 +62,7 @@ mod plan;
 mod recovery;
 mod segment;
 
-pub use check::{Finding, Severity, check};
+pub use check::{Finding, Salvage, Severity, check, salvage};
 pub use error::LogError;
 pub use log::{Log, LogOptions};
 pub use recovery::{ApplyError, ApplyResult, RecoveryReport, TornTail};

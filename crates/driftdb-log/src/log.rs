@@ -98,7 +98,13 @@ impl Log {
         // A name may be there that is not durable, when only the process died and not the system.
         disk.sync_dir(dir).map_err(LogError::io("sync", dir))?;
         if listing.segments.is_empty() {
-            return Log::create(disk, dir, options, from);
+            if from != Lsn(0) {
+                let what = format!("there is no log segment, although the checkpoint is at {from}");
+                return Err(LogError::damaged(dir, 0, what));
+            }
+            let log = Log::create(disk, dir, options, from)?;
+            let report = RecoveryReport { records: 0, end: log.end(), torn_bytes: 0, torn: None };
+            return Ok((log, report));
         }
         let start = listing.segments.iter().rposition(|first| *first <= from);
         let Some(needed) = start.and_then(|start| listing.segments.get(start..)) else {
@@ -126,18 +132,11 @@ impl Log {
         Ok((log, report))
     }
 
-    /// Makes an empty log.
-    fn create(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        options: LogOptions,
-        from: Lsn,
-    ) -> Result<(Log, RecoveryReport), LogError> {
-        if from != Lsn(0) {
-            let what = format!("there is no log segment, although the checkpoint is at {from}");
-            return Err(LogError::damaged(dir, 0, what));
-        }
-        let header = SegmentHeader { first: Lsn(0), size_bytes: options.segment_bytes, previous: 0 };
+    /// Makes an empty log in `dir`, in which there is none, that begins at `first`: for records that come after a checkpoint there.
+    pub fn create(disk: Arc<dyn Disk>, dir: &Path, options: LogOptions, first: Lsn) -> Result<Log, LogError> {
+        options.check()?;
+        disk.create_dir_all(dir).map_err(LogError::io("make the directory", dir))?;
+        let header = SegmentHeader { first, size_bytes: options.segment_bytes, previous: 0 };
         let spare = Spare::make(disk.as_ref(), dir, 0, options.segment_bytes)?;
         let path = segment_path(dir, header.first);
         spare.file.write_at(0, &header.encode()).map_err(LogError::io("write", &spare.path))?;
@@ -145,9 +144,7 @@ impl Log {
         disk.rename(&spare.path, &path).map_err(LogError::io("rename", &spare.path))?;
         disk.sync_dir(dir).map_err(LogError::io("sync", dir))?;
         let tail = Tail::of_new(&header);
-        let report = RecoveryReport { records: 0, end: tail.lsn(), torn_bytes: 0, torn: None };
-        let log = Log::new(disk, dir, options, spare.file, tail, tail.offset, vec![header.first]);
-        Ok((log, report))
+        Ok(Log::new(disk, dir, options, spare.file, tail, tail.offset, vec![header.first]))
     }
 
     fn new(

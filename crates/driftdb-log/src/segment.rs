@@ -104,6 +104,29 @@ impl Segment {
         Ok(Segment { path, header, bytes })
     }
 
+    /// Reads a segment whose header says nothing: where it begins and how long it is, name and file say too. `None` where it
+    /// does not begin with a frame that follows `before`, the tail of the segment ahead of it if that is known.
+    pub(crate) fn read_without_header(
+        disk: &dyn Disk,
+        dir: &Path,
+        first: Lsn,
+        before: Option<&Tail>,
+    ) -> Option<Segment> {
+        let path = segment_path(dir, first);
+        let file = disk.open(&path, OpenOptions::READ).ok()?;
+        let size_bytes = file.len().ok().filter(|len| *len <= LogOptions::SEGMENT_BYTES_MAX)?;
+        first.0.checked_add(size_bytes).filter(|end| *end <= END_MAX)?;
+        let mut bytes = vec![0; usize::try_from(size_bytes).ok()?];
+        file.read_at(0, &mut bytes).ok()?;
+        let header = SegmentHeader { first, size_bytes, previous: 0 };
+        let mut segment = Segment { path, header, bytes };
+        let begin = Tail::of_new(&header);
+        let frame = decode_frame(segment.rest(begin.offset), begin.lsn()).ok()?;
+        let previous = frame.previous;
+        segment.header.previous = previous;
+        before.is_none_or(|before| before.checksum == previous).then_some(segment)
+    }
+
     /// The Lsn after the segment's last byte.
     pub(crate) fn end(&self) -> Lsn {
         Lsn(self.header.first.0 + self.header.size_bytes)

@@ -74,11 +74,10 @@ impl Model {
         }
     }
 
-    /// The model of a database that has lost its last commit.
-    pub(crate) fn without_last(&self) -> Model {
-        let mut shorter = self.clone();
-        shorter.commits.pop();
-        shorter
+    /// The model of a database that has lost what came after a commit.
+    pub(crate) fn until(&self, last: CommitSeq) -> Model {
+        let commits = self.commits.iter().take_while(|(stamp, _)| stamp.seq <= last);
+        Model { commits: commits.cloned().collect(), unsettled: None }
     }
 }
 

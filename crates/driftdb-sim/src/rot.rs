@@ -1,17 +1,19 @@
-//! Damage behind the database's back: on a copy of the disk one bit is flipped, somewhere.
+//! Damage behind the database's back: on a copy of the disk one bit is flipped, somewhere. The database notices, and the doctor
+//! makes a repaired copy, in which nothing is wrong.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use driftdb_engine::{Engine, EngineOptions, LOG_DIR};
 use driftdb_env::{Disk, Env, OpenOptions, SimDisk, SimEnv};
-use driftdb_store::NoSchemas;
-use driftdb_types::{Error, Lsn, SqlState};
+use driftdb_store::{NoSchemas, ReadPoint, StoreView};
+use driftdb_types::{CommitSeq, Error, KeyRange, Lsn, SqlState};
+use imbl::OrdMap;
 
 use crate::compare;
 use crate::dice::Dice;
 use crate::halt::{Halt, Result, hold, wrong};
-use crate::model::Model;
+use crate::model::{Model, State};
 
 /// The part of a file that is damaged more often than the rest.
 const HEADERS_BYTES: u64 = 4_500;
@@ -45,7 +47,27 @@ impl Noticed {
     }
 }
 
-/// Flips a bit on a copy of the disk, looks at it as the doctor does, and opens and reads it. `None` when there is nothing
+/// What the doctor made of it.
+pub(crate) enum Repaired {
+    /// All is there again.
+    Whole,
+    /// It says that something is missing, and what is there is right.
+    InPart,
+    /// It says that nothing can be done.
+    NotAtAll,
+}
+
+impl Repaired {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Repaired::Whole => "flip repaired",
+            Repaired::InPart => "flip repaired, with losses",
+            Repaired::NotAtAll => "flip not repaired",
+        }
+    }
+}
+
+/// Flips a bit on a copy of the disk, has the doctor repair that, looks at it as the doctor does, and opens and reads it. `None` when there is nothing
 /// to damage.
 pub(crate) fn flip_one(
     sim: &SimEnv,
@@ -53,20 +75,25 @@ pub(crate) fn flip_one(
     options: &EngineOptions,
     model: &Model,
     dice: &Dice,
-) -> Result<Option<Noticed>> {
+) -> Result<Option<(Noticed, Repaired)>> {
     let mut copy = Env::sim(dice.seed());
     copy.disk = sim.disk.fork(dice.seed());
     copy.env.disk = Arc::new(copy.disk.clone());
     let Some(flip) = flip(&copy.disk, dir, dice) else { return Ok(None) };
     let place = format!("{}, byte {}", flip.path.display(), flip.offset);
     let named = named_by_doctor(&copy.env, dir, &flip.path);
+    let repaired = match repaired(&copy.disk.fork(dice.seed()), &copy.env, dir, options, model) {
+        Ok(repaired) => repaired,
+        Err(Halt::Refused(error)) => wrong!("a flipped bit ({place}) is repaired to what leads to {error:?}"),
+        Err(Halt::Wrong(what)) => wrong!("a flipped bit ({place}) is repaired wrongly: {what}"),
+    };
     let noticed = match read_all(&copy.env, dir, options, model) {
         Ok(noticed) => noticed,
         Err(Halt::Refused(error)) => wrong!("a flipped bit ({place}) leads to {error:?}"),
         Err(Halt::Wrong(what)) => wrong!("a flipped bit ({place}) leads to a wrong answer: {what}"),
     };
     hold!(named, "the doctor does not name the flipped bit: {place}, {}", noticed.name());
-    Ok(Some(noticed))
+    Ok(Some((noticed, repaired)))
 }
 
 fn flip(disk: &SimDisk, dir: &Path, dice: &Dice) -> Option<Flip> {
@@ -100,11 +127,61 @@ fn read_all(env: &Env, dir: &Path, options: &EngineOptions, model: &Model) -> Re
         Err(error) if is_damage(&error) => return Ok(Noticed::AtOpening),
         Err(error) => return Err(error.into()),
     };
-    let shorter = (engine.recovery().torn_bytes > 0 && engine.stamp() < model.last()).then(|| model.without_last());
+    let shorter =
+        (engine.recovery().torn_bytes > 0 && engine.stamp() < model.last()).then(|| model.until(engine.stamp().seq));
     match compare::everything(&engine, shorter.as_ref().unwrap_or(model)) {
         Ok(()) if shorter.is_some() => Ok(Noticed::AsTornTail),
         Ok(()) => Ok(Noticed::ByDoctor),
         Err(Halt::Refused(error)) if is_damage(&error) => Ok(Noticed::AtRead),
         Err(halt) => Err(halt),
     }
+}
+
+/// Has the doctor make a repaired copy, and compares what is in it.
+fn repaired(disk: &SimDisk, env: &Env, dir: &Path, options: &EngineOptions, model: &Model) -> Result<Repaired> {
+    let env = Env { disk: Arc::new(disk.clone()), ..env.clone() };
+    let copy = Path::new("/repaired");
+    let repair = match driftdb_engine::repair(&env, dir, copy, options) {
+        Err(error) if error.state == SqlState::DATA_CORRUPTED => return Ok(Repaired::NotAtAll),
+        done => done?,
+    };
+    hold!(repair.verification.findings.is_empty(), "{:?}", repair.verification.findings);
+    let engine = Engine::open(env, copy, options.clone())?;
+    let view = engine.view();
+    let mut own = Vec::new();
+    for commit in engine.commits(&view, CommitSeq(1)..=view.stamp().seq, true)? {
+        let commit = commit?;
+        if commit.meta.application != "doctor" {
+            break;
+        }
+        own.push(commit.stamp);
+    }
+    let mut expected = model.until(CommitSeq(view.stamp().seq.0 - own.len() as u64));
+    let is_torn = || repair.mended.iter().any(|mended| mended.contains("an unfinished write"));
+    let is_shorter = expected.last() < model.last();
+    hold!(!is_shorter || !repair.lost.is_empty() || is_torn(), "it does not say that it ends at {:?}", expected.last());
+    let left = what_is_left(&view, expected.state())?;
+    for stamp in own.into_iter().rev() {
+        expected.push(stamp, left.clone());
+    }
+    compare::everything(&engine, &expected)?;
+    Ok(if repair.lost.is_empty() { Repaired::Whole } else { Repaired::InPart })
+}
+
+/// What there is of a state: rows may be missing where its past is refused, and there are no others.
+fn what_is_left(view: &Arc<StoreView>, mut state: State) -> Result<State> {
+    let last = view.stamp().seq;
+    for table in state.values_mut() {
+        let mut rows = OrdMap::new();
+        for row in view.scan(table.schema.id, &KeyRange::all(), ReadPoint::Latest, false)? {
+            let key = row?.key;
+            let Some(known) = table.rows.get(&key) else { wrong!("table {} has a row {key:?}", table.schema.name) };
+            rows.insert(key, Arc::clone(known));
+        }
+        let is_whole = rows.len() == table.rows.len();
+        let begins_anew = view.horizon(table.schema.id) >= CommitSeq(last.0.saturating_sub(1));
+        hold!(is_whole || begins_anew, "table {} lacks rows, and its past can be read", table.schema.name);
+        table.rows = rows;
+    }
+    Ok(state)
 }

@@ -1,7 +1,9 @@
 //! The run: one step after the other, and what is to come of each.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +65,8 @@ pub fn simulate(seed: u64, steps: u32) -> Result<Tally, Failure> {
         simulation.restart(End::Close)?;
         compare::everything(simulation.engine()?, &simulation.model)
     };
-    let result = run();
+    let result = panic::catch_unwind(AssertUnwindSafe(&mut run))
+        .unwrap_or_else(|panicked| Err(Halt::Wrong(format!("a panic: {}", panic_message(panicked.as_ref())))));
     let story = std::mem::take(&mut simulation.story);
     let failure = |what| Failure { seed, step, story, what };
     match result {
@@ -71,6 +74,11 @@ pub fn simulate(seed: u64, steps: u32) -> Result<Tally, Failure> {
         Err(Halt::Wrong(what)) => Err(failure(what)),
         Err(Halt::Refused(error)) => Err(failure(format!("an error without a fault: {error:?}"))),
     }
+}
+
+fn panic_message(panicked: &(dyn Any + Send)) -> &str {
+    let text = panicked.downcast_ref::<&str>().copied();
+    text.or_else(|| panicked.downcast_ref::<String>().map(String::as_str)).unwrap_or("of another kind")
 }
 
 /// How the engine ends.
@@ -400,7 +408,7 @@ impl Simulation {
     fn fill_disk(&mut self) -> Result<()> {
         let room = self.dice.below(60_000) as u64;
         self.sim.disk.set_capacity_bytes(Some(self.sim.disk.used_bytes() + room));
-        self.troubled = true;
+        let was_troubled = std::mem::replace(&mut self.troubled, true);
         self.note(format!("{room} bytes are free"));
         for _ in 0..=self.dice.below(8) {
             let result = match self.dice.below(6) {
@@ -410,6 +418,10 @@ impl Simulation {
             };
             let Err(error) = result else { continue };
             let Halt::Refused(refused) = &error else { return Err(error) };
+            if was_troubled && refused.message.contains(UNTIL_RESTART) {
+                self.sim.disk.set_capacity_bytes(None);
+                return self.restart(End::Kill);
+            }
             hold!(refused.state == SqlState::DISK_FULL, "a full disk leads to {refused:?}");
             self.tally.count("refused for a full disk");
         }
@@ -421,9 +433,11 @@ impl Simulation {
     fn rot(&mut self) -> Result<()> {
         self.note("a bit is flipped on a copy");
         if self.model.unsettled.is_none()
-            && let Some(noticed) = rot::flip_one(&self.sim, Path::new(DIR), &self.options, &self.model, &self.dice)?
+            && let Some((noticed, repaired)) =
+                rot::flip_one(&self.sim, Path::new(DIR), &self.options, &self.model, &self.dice)?
         {
             self.tally.count(noticed.name());
+            self.tally.count(repaired.name());
         }
         Ok(())
     }

@@ -8,8 +8,6 @@
 //!
 //! All of it is in the order of keys: one walk over the base and all segments of a tree sees everything, and what is in
 //! memory at a time is a part of each.
-//!
-//! Opening a redb file writes to it; here it is opened on a disk that keeps such writes in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -18,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use driftdb_env::{Disk, Env, OpenOptions, OverlayDisk};
+use driftdb_env::{Disk, Env, OpenOptions};
 use driftdb_types::{Stamp, TableSchema, TreeId, decode_row};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use crate::base::{self, Backend, Committed, Gate, PageFile};
+use crate::base::{self, Committed, PageFile};
 use crate::history::Segment;
 use crate::store::HISTORY_DIR;
 use crate::{Checkpoint, SchemaSource, StoreError};
@@ -79,27 +77,12 @@ pub fn is_there(env: &Env, dir: &Path) -> io::Result<bool> {
 /// needed. The store must not be open.
 pub fn read_checkpoint(env: &Env, dir: &Path) -> Result<Checkpoint, StoreError> {
     let path = dir.join(base::FILE_NAME);
-    let read = || open_base(&env.disk, &path, false).map(|(_, committed)| committed.checkpoint);
+    let read = || base::open_to_read(&env.disk, &path, false).map(|(_, committed)| committed.checkpoint);
     panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(StoreError::damaged(&path, UNREADABLE)))
 }
 
 /// What is said of a file over which a library that reads it panicked.
-const UNREADABLE: &str = "it is damaged so badly that reading it failed";
-
-/// Opens the base, changing nothing; `verify` has every page's checksum compared.
-fn open_base(disk: &Arc<dyn Disk>, path: &Path, verify: bool) -> Result<(Database, Committed), StoreError> {
-    let over = OverlayDisk::new(Arc::clone(disk));
-    let file = over.open(path, OpenOptions::WRITE).map_err(|error| StoreError::io("opening", path, error))?;
-    let gate = Gate::new(Arc::new(PageFile::open(file, path)?), path.to_owned(), Arc::default());
-    let database = Database::builder()
-        .set_check_integrity_on_open(verify)
-        .create_with_backend(Backend(Arc::new(gate)))
-        .map_err(|error| base::redb_error(path, error))?;
-    let read = database.begin_read().map_err(|error| base::redb_error(path, error))?;
-    let meta = read.open_table(base::META).map_err(|error| base::redb_error(path, error))?;
-    let committed = base::read_meta(path, &meta)?;
-    Ok((database, committed))
-}
+pub(crate) const UNREADABLE: &str = "it is damaged so badly that reading it failed";
 
 struct Check {
     disk: Arc<dyn Disk>,
@@ -142,7 +125,7 @@ impl Check {
             Ok(false) => return self.found(&path, "it is missing"),
             Err(error) => return self.found(&path, error.to_string()),
         }
-        let (database, committed) = match open_base(&self.disk, &path, true) {
+        let (database, committed) = match base::open_to_read(&self.disk, &path, true) {
             Ok(opened) => opened,
             Err(error) => return self.report(error.into()),
         };

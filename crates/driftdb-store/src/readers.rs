@@ -80,6 +80,12 @@ impl Readers {
         }
         Ok(lowest)
     }
+
+    /// Moves the horizon of some trees back, after a move of which nothing came: nothing has gone yet.
+    pub(crate) fn lower(&self, trees: &[TreeId], horizon: CommitSeq) {
+        let mut state = self.state.lock();
+        state.horizons.extend(trees.iter().map(|tree| (*tree, horizon)));
+    }
 }
 
 /// A stamp that is held, until this goes.
@@ -133,6 +139,9 @@ mod tests {
         drop(second);
         assert_eq!(raise(9), CommitSeq(7));
         drop(all);
+        assert_eq!(raise(9), CommitSeq(9));
+        readers.lower(&trees, CommitSeq(8));
+        drop(readers.read(TreeId(101), at(8)).unwrap());
         assert_eq!(raise(9), CommitSeq(9));
         drop(readers.read(TreeId(102), at(0)).unwrap());
         assert_eq!((readers.horizon(TreeId(100)), readers.horizon(TreeId(102))), (CommitSeq(9), CommitSeq::ZERO));

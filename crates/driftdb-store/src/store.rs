@@ -392,6 +392,11 @@ impl Store {
         self.shared.readers.raise(trees, || Ok(wanted()?.min(oldest)))
     }
 
+    /// Moves the horizon of some trees back to where it was before [`Store::raise_horizon`], when what was to follow failed.
+    pub fn lower_horizon(&self, trees: &[TreeId], horizon: CommitSeq) {
+        self.shared.readers.lower(trees, horizon);
+    }
+
     /// About how many bytes of history's files the versions of a tree take that ended at or before a commit.
     pub fn garbage_bytes(&self, tree: TreeId, horizon: CommitSeq) -> Result<u64> {
         let manifest = self.shared.state.lock().base.manifest.clone();

@@ -80,6 +80,16 @@ pub(crate) fn read(env: &Env, data: &Path) -> Result<Option<Credentials>> {
     Ok(Some(credentials))
 }
 
+/// Copies the stored verifiers, if there are any, to another data directory.
+pub(crate) fn copy(env: &Env, data: &Path, to: &Path) -> Result<()> {
+    if read(env, data)?.is_none() {
+        return Ok(());
+    }
+    let text = crate::files::read_text(env, &data.join(FILE))?;
+    let lines = without_checksum(&text).unwrap_or(&text);
+    write(env, to, lines).with_context(|| format!("cannot write {FILE}"))
+}
+
 /// The lines before the checksum, which is theirs. A file of the first releases has none.
 fn without_checksum(text: &str) -> Result<&str, &'static str> {
     let Some(at) = text.rfind(CHECKSUM).filter(|at| text.get(..*at).is_some_and(|lines| lines.ends_with('\n'))) else {

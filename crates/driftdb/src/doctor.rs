@@ -1,4 +1,5 @@
-//! `driftdb doctor`: reads every file of a stopped database and says what is wrong, where. It changes nothing.
+//! `driftdb doctor`: reads every file of a stopped database and says what is wrong, where. It changes nothing; on request it makes
+//! a repaired copy.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use driftdb_store::NoSchemas;
 use driftdb_types::Lsn;
 
 use crate::say::{complain, say};
-use crate::{config, credentials, exit};
+use crate::{config, credentials, exit, repair};
 
 /// What `driftdb doctor` takes.
 #[derive(clap::Args)]
@@ -19,12 +20,15 @@ pub(crate) struct Arguments {
     /// The data directory of a stopped database.
     #[arg(long, value_name = "DIRECTORY", default_value_os_t = config::default_data())]
     data: PathBuf,
+    #[command(flatten)]
+    repair: repair::Options,
 }
 
 /// What was found, and said.
 #[derive(Default)]
 pub(crate) struct Diagnosis {
     damages: usize,
+    notes: usize,
 }
 
 impl Diagnosis {
@@ -32,6 +36,12 @@ impl Diagnosis {
     pub(crate) fn damage(&mut self, what: &str) {
         self.damages += 1;
         complain!("damaged: {what}");
+    }
+
+    /// Says what is not as it should be, and does no harm.
+    fn note(&mut self, what: &str) {
+        self.notes += 1;
+        say!("note: {what}");
     }
 
     /// Whether nothing is wrong.
@@ -49,8 +59,12 @@ impl Diagnosis {
 pub(crate) fn doctor(env: &Env, arguments: &Arguments) -> Result<ExitCode> {
     let data = arguments.data.as_path();
     check_there(env, data)?;
+    let target = arguments.repair.target(env, data)?;
     let _lock = lock_directory(env, data)?;
     let diagnosis = examine(env, data);
+    if let Some(target) = target.filter(|_| diagnosis.damages + diagnosis.notes > 0) {
+        return arguments.repair.run(env, data, &target);
+    }
     if diagnosis.is_sound() {
         say!("{}: nothing wrong", data.display());
         return Ok(ExitCode::SUCCESS);
@@ -86,7 +100,7 @@ fn check_store(env: &Env, data: &Path, diagnosis: &mut Diagnosis) {
     for finding in driftdb_store::check(env, data, Arc::new(NoSchemas)) {
         let text = format!("{}: {}", finding.path.display(), finding.what);
         if finding.harmless {
-            say!("note: {text}");
+            diagnosis.note(&text);
         } else {
             diagnosis.damage(&text);
         }
@@ -97,8 +111,10 @@ fn check_log(env: &Env, data: &Path, from: Lsn, diagnosis: &mut Diagnosis) {
     for finding in driftdb_log::check(env.disk.as_ref(), &data.join(LOG_DIR), from) {
         match finding.severity {
             driftdb_log::Severity::Damage => diagnosis.damage(&finding.to_string()),
-            driftdb_log::Severity::Covered => say!("note: {finding} (the checkpoint has it: nothing is lost)"),
-            driftdb_log::Severity::Note => say!("note: {finding}"),
+            driftdb_log::Severity::Covered => {
+                diagnosis.note(&format!("{finding} (the checkpoint has it: nothing is lost)"));
+            }
+            driftdb_log::Severity::Note => diagnosis.note(&finding.to_string()),
         }
     }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod exit;
 mod files;
 mod init;
+mod repair;
 mod say;
 mod serve;
 mod shell;
@@ -43,7 +44,8 @@ enum Command {
     Init(init::Arguments),
     /// Talk SQL: to a server, or to a data directory opened here.
     Sql(shell::Arguments),
-    /// Check every file of a stopped database.
+    /// Check every file of a stopped database, and make a repaired copy of it.
+    #[command(after_help = repair::HELP)]
     Doctor(doctor::Arguments),
     /// Check that a stopped database holds what was committed, down to the last byte.
     #[command(after_help = verify::HELP)]

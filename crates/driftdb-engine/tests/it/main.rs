@@ -16,6 +16,7 @@ mod durability;
 mod erase;
 mod history;
 mod one_history;
+mod repair;
 mod retention;
 mod schema;
 mod serializable;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftdb_engine::{Engine, Pin};
-use driftdb_env::{OpenOptions, SimEnv};
+use driftdb_env::{DiskOpKind, FailMode, OpenOptions, SimEnv};
 use driftdb_store::{Period, ReadPoint, StoreError};
 use driftdb_types::{CommitSeq, Interval, KeyRange, SqlState, TableSchema, TreeId, Value, decode_row};
 
@@ -88,6 +88,33 @@ fn check_kept(engine: &Engine, table: &TableSchema) {
     let kept = engine.catalog().table("kept").unwrap().clone();
     assert_eq!(history_rows(engine, kept.id), 31, "another table's history is not touched");
     sound(engine);
+}
+
+/// Where collecting fails, on its way to the commit that says so or in it, nothing has changed.
+#[test]
+fn a_failed_collection_has_not_happened() {
+    let (mut failed, mut n) = (0, 0);
+    loop {
+        let (sim, engine, table) = database(8);
+        engine.close().unwrap();
+        // Nothing is in memory yet.
+        let engine = open(&sim.env);
+        n += 1;
+        sim.disk.fail_on(DiskOpKind::Read, n, FailMode::Error);
+        let collected = engine.collect_garbage();
+        if sim.disk.clear_fault() {
+            assert_eq!(collected.unwrap(), 1);
+            assert!(failed > 5, "it reads the state at the horizon");
+            return;
+        }
+        failed += usize::from(collected.is_err());
+        if collected.is_err() {
+            assert_eq!(rows_at(&engine, &table, day(1)).unwrap(), values_of(1), "read {n}");
+            sound(&engine);
+            assert_eq!(engine.collect_garbage().unwrap(), 1);
+        }
+        check_kept(&engine, &table);
+    }
 }
 
 #[test]

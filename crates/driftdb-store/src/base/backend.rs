@@ -1,14 +1,16 @@
 //! redb's bytes, through our disk.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use driftdb_env::DiskFile;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::StorageBackend;
 
+use super::pages::PAGE;
 use crate::StoreError;
 
 /// A file that can be shut: after that no operation reaches it, and none is under way. It makes it safe to open the file
@@ -16,8 +18,9 @@ use crate::StoreError;
 ///
 /// *After a failed sync* the file is only read. redb is not told: it would refuse its readers too from then on, and reading
 /// on is safe. What they read is older commits, whose pages are durable and are never written over while someone reads them.
-/// So the commit goes to its end for redb, while none of it reaches the file any more; whoever asked for it learns from
-/// [`Gate::sync_failure`] that it failed, and must not read what it wrote.
+/// So the commit goes to its end for redb, while none of it reaches the file any more: what redb writes is kept in memory, where
+/// it may read it again. Whoever asked for the commit learns from [`Gate::sync_failure`] that it failed, and must not read what
+/// it wrote.
 #[derive(Debug)]
 pub(crate) struct Gate {
     file: Arc<dyn DiskFile>,
@@ -27,11 +30,20 @@ pub(crate) struct Gate {
     failed: AtomicBool,
     /// Set for good when a sync fails.
     sync_failure: Arc<OnceLock<StoreError>>,
+    /// The pages that redb wrote since, by their offsets: those of one commit at most.
+    kept: Mutex<HashMap<u64, Box<[u8]>>>,
 }
 
 impl Gate {
     pub(crate) fn new(file: Arc<dyn DiskFile>, path: PathBuf, sync_failure: Arc<OnceLock<StoreError>>) -> Gate {
-        Gate { file, path, shut: RwLock::new(false), failed: AtomicBool::new(false), sync_failure }
+        Gate {
+            file,
+            path,
+            shut: RwLock::new(false),
+            failed: AtomicBool::new(false),
+            sync_failure,
+            kept: Mutex::default(),
+        }
     }
 
     /// Waits for the operations under way; later ones fail.
@@ -44,9 +56,24 @@ impl Gate {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// As [`Gate::pass`], for what changes the file; nothing, when a sync has failed.
+    /// As [`Gate::pass`], for what changes the file as a whole; nothing, when a sync has failed.
     fn change(&self, operation: impl FnOnce(&dyn DiskFile) -> io::Result<()>) -> io::Result<()> {
         self.pass(|file| if self.sync_failure.get().is_some() { Ok(()) } else { operation(file) })
+    }
+
+    /// Fills `out` with what was written since a sync failed; `false` where that is not there.
+    fn read_kept(&self, offset: u64, out: &mut [u8]) -> bool {
+        let kept = self.kept.lock();
+        if kept.is_empty() {
+            return false;
+        }
+        (offset..).step_by(PAGE).zip(out.chunks_mut(PAGE)).all(|(at, part)| {
+            let page = kept.get(&at).and_then(|page| page.get(..part.len()));
+            page.is_some_and(|page| {
+                part.copy_from_slice(page);
+                true
+            })
+        })
     }
 
     fn pass<T>(&self, operation: impl FnOnce(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
@@ -73,6 +100,9 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.0.read_kept(offset, out) {
+            return Ok(());
+        }
         self.0.pass(|file| file.read_at(offset, out))
     }
 
@@ -92,6 +122,12 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.change(|file| file.write_at(offset, data))
+        self.0.pass(|file| {
+            if self.0.sync_failure.get().is_none() {
+                return file.write_at(offset, data);
+            }
+            self.0.kept.lock().extend((offset..).step_by(PAGE).zip(data.chunks(PAGE).map(Box::from)));
+            Ok(())
+        })
     }
 }

@@ -47,14 +47,16 @@ mod fuzz_tests;
 mod pages;
 mod rewrite;
 mod rows;
+mod salvage;
 
-pub(crate) use backend::{Backend, Gate};
+use backend::{Backend, Gate};
 use codec::encode_value;
 pub(crate) use codec::{decode_key, decode_value, encode_key};
 pub(crate) use pages::PageFile;
 pub(crate) use rewrite::Rewrite;
 pub(crate) use rows::{BaseCursor, BaseItem, BaseRow, BaseRows};
 use rows::{RowsTable, decode_row};
+pub(crate) use salvage::{Gap, open_to_read, open_to_salvage};
 
 /// What one opening of the file gave; later ones have higher generations.
 struct Opened {

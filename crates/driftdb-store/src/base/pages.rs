@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use driftdb_env::DiskFile;
+use parking_lot::Mutex;
 
 use crate::{Result, StoreError};
 
@@ -27,11 +28,19 @@ const REDB_HEADER_BYTES: usize = 320;
 /// A page and its checksum.
 pub(super) const SLOT: usize = PAGE + size_of::<u32>();
 
+/// What redb reads as a leaf of a tree in which nothing is: the kind of page, and how many entries.
+const EMPTY_LEAF: [u8; 4] = [1, 0, 0, 0];
+
 /// The file as redb sees it: its pages, one after the other.
 #[derive(Debug)]
 pub(crate) struct PageFile {
     file: Arc<dyn DiskFile>,
+    /// Where there were damaged pages, in whose place redb was given empty ones; `None`: they are errors.
+    skipped: Option<Skipped>,
 }
+
+/// Where the pages begin that could not be read.
+pub(crate) type Skipped = Arc<Mutex<Vec<u64>>>;
 
 impl PageFile {
     /// The pages of a file. An empty one gets its header.
@@ -41,7 +50,7 @@ impl PageFile {
             let mut first = header(FORMAT).to_vec();
             first.resize(PAGES_AT, 0);
             file.write_at(0, &first).map_err(io)?;
-            return Ok(PageFile { file });
+            return Ok(PageFile { file, skipped: None });
         }
         PageFile::open(file, path)
     }
@@ -61,7 +70,7 @@ impl PageFile {
             _ if found.starts_with(b"redb") => Err(other(1)),
             _ if found != header(version) => Err(StoreError::damaged(path, "its header is not that of a base")),
             FORMAT => {
-                let pages = PageFile { file };
+                let pages = PageFile { file, skipped: None };
                 // redb would take it for a new file.
                 match pages.is_empty().map_err(|error| StoreError::io("reading", path, error))? {
                     true => Err(StoreError::damaged(path, "it has no pages")),
@@ -70,6 +79,12 @@ impl PageFile {
             }
             _ => Err(other(version)),
         }
+    }
+
+    /// Gives redb an empty leaf for each damaged page that it reads, as if nothing had been in the part of its tree that is
+    /// behind it, and says which they were.
+    pub(super) fn skip_damage(&mut self) -> Skipped {
+        Arc::clone(self.skipped.get_or_insert_default())
     }
 
     /// Where the file holds bytes that were never written there: pages with wrong checksums, whether anything refers to
@@ -141,6 +156,12 @@ impl DiskFile for PageFile {
         for ((number, slot), part) in (first..).zip(slots.chunks_exact(SLOT)).zip(out.chunks_mut(PAGE)) {
             let (page, sum) = slot.split_at_checked(PAGE).unwrap_or_default();
             if number > 0 && sum != checksum(number, page) {
+                if let Some(skipped) = &self.skipped {
+                    skipped.lock().push(slot_at(number));
+                    out.fill(0);
+                    out.iter_mut().zip(EMPTY_LEAF).for_each(|(byte, of)| *byte = of);
+                    return Ok(());
+                }
                 let what = format!("the checksum of the page at offset {} is not that of its bytes", slot_at(number));
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }

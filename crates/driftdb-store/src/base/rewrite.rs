@@ -3,17 +3,18 @@
 //! The new file is made beside the old one, as a first base is, and takes its name in one step: that is the commit point. Readers
 //! go on with the new file if they are of its checkpoint; the views of earlier ones have to be moved.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use driftdb_types::{CommitSeq, Digest, TreeId};
-use redb::ReadableTable;
+use redb::{ReadTransaction, ReadableTable, TableDefinition};
 
-use super::{Base, ERASED, META, META_ERASING, NEW_FILE_NAME, ROWS, remove_leftover};
+use super::{Base, ERASED, META, META_ERASING, NEW_FILE_NAME, ROWS, redb_error, remove_leftover};
 use crate::history::SegmentMeta;
 use crate::{ErasedWrite, Result, StoreError};
 
 /// So many bytes are copied in one commit of the new file.
-const COPY_BYTES: usize = 32 << 20;
+pub(super) const COPY_BYTES: usize = 32 << 20;
 
 /// What changes while the base is written anew.
 pub(crate) struct Rewrite<'w> {
@@ -50,37 +51,9 @@ impl Base {
     /// Copies everything there is as of the last commit.
     fn copy_to(&self, new: &Base) -> Result<()> {
         let read = self.begin_read()?;
-        let meta = read.open_table(META).map_err(|error| self.error(error))?;
-        let write = new.begin_write()?;
-        {
-            let mut to = write.write.open_table(META).map_err(|error| new.error(error))?;
-            for entry in meta.iter().map_err(|error| self.error(error))? {
-                let (key, value) = entry.map_err(|error| self.error(error))?;
-                to.insert(key.value(), value.value()).map_err(|error| new.error(error))?;
-            }
-        }
-        write.commit()?;
+        copy_meta(&read, &self.path, new)?;
         for table in [ROWS, ERASED] {
-            let from = read.open_table(table).map_err(|error| self.error(error))?;
-            let mut entries = from.iter().map_err(|error| self.error(error))?;
-            let mut more = true;
-            while more {
-                let write = new.begin_write()?;
-                {
-                    let mut to = write.write.open_table(table).map_err(|error| new.error(error))?;
-                    let mut bytes = 0;
-                    while bytes < COPY_BYTES {
-                        let Some(entry) = entries.next() else {
-                            more = false;
-                            break;
-                        };
-                        let (key, value) = entry.map_err(|error| self.error(error))?;
-                        bytes += key.value().len() + value.value().len();
-                        to.insert(key.value(), value.value()).map_err(|error| new.error(error))?;
-                    }
-                }
-                write.commit()?;
-            }
+            copy_entries(&read, &self.path, table, new, &mut |_| {})?;
         }
         Ok(())
     }
@@ -102,6 +75,53 @@ impl Base {
         }
         Ok(erased)
     }
+}
+
+/// Copies checkpoint and manifest.
+pub(super) fn copy_meta(read: &ReadTransaction, path: &Path, new: &Base) -> Result<()> {
+    let meta = read.open_table(META).map_err(|error| redb_error(path, error))?;
+    let write = new.begin_write()?;
+    {
+        let mut to = write.write.open_table(META).map_err(|error| new.error(error))?;
+        for entry in meta.iter().map_err(|error| redb_error(path, error))? {
+            let (key, value) = entry.map_err(|error| redb_error(path, error))?;
+            to.insert(key.value(), value.value()).map_err(|error| new.error(error))?;
+        }
+    }
+    write.commit()
+}
+
+/// Copies a table of the base in `path`, in order. `each` is told every key when it was read, and when there are no more.
+pub(super) fn copy_entries(
+    read: &ReadTransaction,
+    path: &Path,
+    table: TableDefinition<'static, &'static [u8], &'static [u8]>,
+    new: &Base,
+    each: &mut dyn FnMut(Option<&[u8]>),
+) -> Result<()> {
+    let from = read.open_table(table).map_err(|error| redb_error(path, error))?;
+    let mut entries = from.iter().map_err(|error| redb_error(path, error))?;
+    let mut more = true;
+    while more {
+        let write = new.begin_write()?;
+        {
+            let mut to = write.write.open_table(table).map_err(|error| new.error(error))?;
+            let mut bytes = 0;
+            while bytes < COPY_BYTES {
+                let Some(entry) = entries.next() else {
+                    each(None);
+                    more = false;
+                    break;
+                };
+                let (key, value) = entry.map_err(|error| redb_error(path, error))?;
+                each(Some(key.value()));
+                bytes += key.value().len() + value.value().len();
+                to.insert(key.value(), value.value()).map_err(|error| new.error(error))?;
+            }
+        }
+        write.commit()?;
+    }
+    Ok(())
 }
 
 pub(super) fn encode(erased: &ErasedWrite) -> (Vec<u8>, Vec<u8>) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftdb_env::{Disk, DiskOpKind, Env, FailMode, OpenOptions};
 use driftdb_store::{
-    Checkpoint, CommitBatch, Period, ReadPoint, SchemaSource, Store, StoreError, StoreOptions, StoreView, TreeSchema,
-    Version, Write,
+    Checkpoint, CommitBatch, NoSchemas, Period, ReadPoint, SchemaSource, Store, StoreError, StoreOptions, StoreView,
+    TreeSchema, Version, Write,
 };
 use driftdb_types::{CommitSeq, KeyRange, Lsn, SqlState, Stamp, TreeId};
 use parking_lot::Mutex;
@@ -145,6 +145,54 @@ fn after_a_failed_sync_nothing_more_is_written() {
         harness.reopen();
         harness.store.flush().unwrap();
         harness.check_all();
+    }
+}
+
+/// A base that has to grow is synced when it has the space, and after that there is a whole commit to come: it finds what it
+/// wrote, if none of that reached the disk.
+#[test]
+fn a_commit_goes_to_its_end_after_a_failed_sync() {
+    let mut syncs = [0; 4];
+    for seed in 0..24 {
+        let options = StoreOptions { memtable_bytes: usize::MAX, cache_bytes: 16 << 10, ..small_options() };
+        let mut harness = Harness::with(seed, Env::sim(seed), options);
+        for round in 0..4_u32 {
+            for part in 0..3 {
+                let first = 1_000 * round + 200 * part;
+                let rows = 60 + u32::try_from(seed).unwrap();
+                harness.commit_writes((first..first + rows).map(|n| large_row(n, 1)).collect());
+            }
+            let n = (seed as usize + round as usize) % syncs.len();
+            harness.sim.disk.fail_on(DiskOpKind::Sync, 1 + n as u64, FailMode::Error);
+            let failed = harness.store.flush();
+            if harness.sim.disk.clear_fault() {
+                failed.unwrap();
+                continue;
+            }
+            syncs[n] += 1;
+            assert!(matches!(failed, Err(StoreError::Sync { .. })), "{failed:?}");
+            harness.check_some();
+            harness.sim.disk.crash();
+            harness.reopen();
+        }
+        harness.check_all();
+    }
+    assert!(syncs[..3].iter().all(|failed| *failed > 10), "{syncs:?}");
+}
+
+#[test]
+fn a_failed_sync_at_an_opening_is_called_so() {
+    for n in 1.. {
+        let sim = Env::sim(n);
+        sim.disk.fail_on(DiskOpKind::Sync, n, FailMode::Error);
+        let options = StoreOptions { cache_bytes: 0, ..small_options() };
+        let opened = Store::open(sim.env.clone(), Path::new(DIR), options, Arc::new(NoSchemas));
+        if sim.disk.clear_fault() {
+            opened.unwrap();
+            assert!(n > 4, "a new base is synced several times");
+            return;
+        }
+        assert!(matches!(opened, Err(StoreError::Sync { .. } | StoreError::Io { .. })), "sync {n}: {opened:?}");
     }
 }
 

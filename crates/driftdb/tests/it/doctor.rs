@@ -191,3 +191,98 @@ fn it_refuses_what_it_cannot_check() {
     assert_eq!(code, 3);
     server.stop();
 }
+
+fn repair(data: &Path, more: &[&str]) -> std::process::Command {
+    let mut command = doctor(data);
+    command.arg("--repair").args(more);
+    command
+}
+
+/// What the database answers, now and as of each of its commits.
+fn answers(data: &Path, commits: i64) -> Vec<i64> {
+    let server = Server::start(data);
+    let mut client = Client::connect(&server);
+    let mut answers = vec![client.number("SELECT count(*) FROM driftdb.commits")];
+    for seq in 2..=commits {
+        for name in ["first", "second", "third", "last"] {
+            let rows = format!("SELECT count(*) FROM t FOR SYSTEM_TIME AS OF @SEQ:{seq} WHERE name LIKE '{name}%'");
+            answers.push(client.number(&rows));
+        }
+    }
+    server.stop();
+    answers
+}
+
+/// What the log still has is all there again, whichever of the other files is damaged or gone; and so it is in place.
+#[test]
+fn a_repaired_copy_has_what_the_log_has() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    database(&data);
+    let copy = place.path().join("data.repaired");
+    let damages = files(&data.join("history")).into_iter().chain([data.join("base.redb")]);
+    for (n, path) in damages.enumerate() {
+        let sound = std::fs::read(&path).unwrap();
+        match n {
+            0 => std::fs::remove_file(&path).unwrap(),
+            _ => {
+                // In the base a row, in history whatever it is.
+                let place = sound.windows(11).position(|window| window == b"second 1000").unwrap_or(1000);
+                std::fs::write(&path, [&sound[..place], &[0xff], &sound[place + 1..]].concat()).unwrap();
+            }
+        }
+        let (code, errors) = fail(&mut doctor(&data));
+        assert_eq!(code, 4, "{errors}");
+        let out = succeed(&mut repair(&data, &[]));
+        assert!(out.contains("mended: ") && out.contains("nothing is lost"), "{out}");
+        succeed(&mut doctor(&copy));
+        assert_eq!(answers(&copy, 5), [5, 2000, 0, 0, 0, 0, 2000, 0, 0, 0, 0, 2000, 0, 0, 0, 2000, 1]);
+        // What is there is not written over.
+        let (code, errors) = fail(&mut repair(&data, &[]));
+        assert!(code == 1 && errors.contains("data.repaired"), "{errors}");
+        std::fs::remove_dir_all(&copy).unwrap();
+        std::fs::write(&path, &sound).unwrap();
+    }
+    let base = std::fs::read(data.join("base.redb")).unwrap();
+    std::fs::write(data.join("base.redb"), &base[..base.len() / 2]).unwrap();
+    let out = succeed(&mut repair(&data, &["--in-place"]));
+    assert!(out.contains("data.damaged") && !copy.exists(), "{out}");
+    assert_eq!(std::fs::read(place.path().join("data.damaged/base.redb")).unwrap().len(), base.len() / 2);
+    assert_eq!(answers(&data, 5)[0], 5);
+    // Nothing is wrong with it any more, and nothing is made.
+    let out = succeed(&mut repair(&data, &[]));
+    assert!(out.contains("nothing wrong") && !copy.exists(), "{out}");
+}
+
+/// What cannot be put right is said, and missing from the copy, which is sound.
+#[test]
+fn a_repair_says_what_is_lost() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    database(&data);
+    let copy = place.path().join("elsewhere");
+    let into = ["--into", copy.to_str().unwrap()];
+    let log = files(&data.join("log")).into_iter().max().unwrap();
+    let bytes = std::fs::read(&log).unwrap();
+    let offset = bytes.windows(7).position(|window| window == b"third 1").unwrap();
+    with_flipped_bit(&log, offset, || {
+        let (code, errors) = fail(&mut repair(&data, &into));
+        assert!(code == 4 && errors.contains("lost: every commit after 3"), "{errors}");
+        assert!(errors.contains("commits 5 to 5 can be read, but do not follow"), "{errors}");
+        succeed(&mut doctor(&copy));
+        assert_eq!(answers(&copy, 3), [3, 2000, 0, 0, 0, 0, 2000, 0, 0]);
+        std::fs::remove_dir_all(&copy).unwrap();
+    });
+    let credentials = data.join("credentials");
+    with_flipped_bit(&credentials, 40, || {
+        let (code, errors) = fail(&mut repair(&data, &into));
+        assert!(code == 4 && errors.contains("lost: the password") && errors.contains("DRIFTDB_PASSWORD"), "{errors}");
+        assert_eq!(answers(&copy, 5)[0], 5);
+        std::fs::remove_dir_all(&copy).unwrap();
+    });
+    // Neither base nor log.
+    std::fs::remove_file(data.join("base.redb")).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    let (code, errors) = fail(&mut repair(&data, &into));
+    assert!(code == 4 && errors.contains("not repaired: ") && errors.contains("base.redb"), "{errors}");
+}
