@@ -9,8 +9,8 @@ use driftdb_types::{KeyRange, Stamp, TreeId};
 
 use super::Check;
 use crate::base::{self, Committed};
-use crate::history::{Bounds, OpenSegment, Segment, SegmentMeta, Window};
-use crate::{StoreError, TreeSchema, Version};
+use crate::history::{Bounds, Group, OpenSegment, Segment, SegmentMeta, Window};
+use crate::{Period, StoreError, TreeSchema, Version};
 
 /// Rows of a segment that are read at a time, if they are not large.
 const WINDOW_ROWS: usize = 8192;
@@ -20,6 +20,9 @@ pub(super) struct SegmentWalk<'c> {
     path: PathBuf,
     open: OpenSegment,
     committed: &'c Committed,
+    /// The row groups to come, and what is left of the one it is in.
+    groups: VecDeque<usize>,
+    group: Option<Group>,
     windows: VecDeque<Window>,
     ready: VecDeque<Version>,
     /// The place of the last version, and what there was until there.
@@ -53,7 +56,9 @@ impl<'c> SegmentWalk<'c> {
             }
         };
         let mut walk = SegmentWalk {
-            windows: open.windows(WINDOW_ROWS),
+            groups: open.groups(&KeyRange::all(), Period::All).collect(),
+            group: None,
+            windows: VecDeque::new(),
             open,
             committed,
             ready: VecDeque::new(),
@@ -79,17 +84,19 @@ impl<'c> SegmentWalk<'c> {
 
     fn fill(&mut self, check: &mut Check) {
         while self.ready.is_empty() {
-            let Some(window) = self.windows.pop_front() else {
+            if self.windows.is_empty() && self.groups.is_empty() {
                 if let Some(promised) = self.promised.take_if(|promised| *promised != self.seen) {
                     let what = format!("the manifest says {promised:?}, and in it are {:?}", self.seen);
                     check.found(&self.path, what);
                 }
                 return;
-            };
-            match check.survive(&self.path, |_| self.read(&window)) {
+            }
+            let path = self.path.clone();
+            match check.survive(&path, |_| self.read_on()) {
                 Some(Ok(versions)) => self.ready = versions,
                 failed => {
                     self.windows.clear();
+                    self.groups.clear();
                     self.promised = None;
                     if let Some(Err(error)) = failed {
                         check.report(error.into());
@@ -102,9 +109,16 @@ impl<'c> SegmentWalk<'c> {
         }
     }
 
-    fn read(&self, window: &Window) -> Result<VecDeque<Version>, StoreError> {
+    /// The versions of the next window.
+    fn read_on(&mut self) -> Result<VecDeque<Version>, StoreError> {
+        if self.windows.is_empty()
+            && let Some(number) = self.groups.pop_front()
+        {
+            self.windows = self.group.insert(self.open.group(number)?).windows(WINDOW_ROWS);
+        }
         let mut versions = VecDeque::new();
-        for batch in self.open.read(window)? {
+        let Some((group, window)) = self.group.as_ref().zip(self.windows.pop_front()) else { return Ok(versions) };
+        for batch in self.open.read(group, &window)? {
             versions.extend(self.open.select(&batch, &KeyRange::all(), |_, _| true)?);
         }
         Ok(versions)

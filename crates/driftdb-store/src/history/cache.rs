@@ -1,5 +1,6 @@
-//! What of history is kept in memory: opened segments, and the pages that point reads decoded. Both are bounded; what was
-//! used longest ago goes first. Scans of many pages do not go through it, so that they do not empty it.
+//! What of history is kept in memory: opened segments, where the pages of their row groups are, and the pages that point reads
+//! decoded. Each is bounded; what was used longest ago goes first. Scans of many pages do not go through it, so that they do not
+//! empty it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use super::blocks::BlockSums;
 use super::manifest::Segment;
 use super::pages::Window;
-use super::segment::OpenSegment;
+use super::segment::{Group, OpenSegment};
 use crate::Result;
 
 /// However little memory they take, each opened segment holds a file handle.
@@ -27,6 +28,7 @@ pub(crate) struct SegmentCache {
     disk: Arc<dyn Disk>,
     /// The locks serialise only the bookkeeping: files are read outside them.
     open: Mutex<Bounded<u64, Arc<OpenSegment>>>,
+    groups: Mutex<Bounded<(u64, usize), Arc<Group>>>,
     pages: Mutex<Bounded<PageKey, Arc<[RecordBatch]>>>,
     /// The segments whose files were compared with the manifest's checksums since the start, and those of their blocks.
     verified: Mutex<HashMap<u64, BlockSums>>,
@@ -34,14 +36,16 @@ pub(crate) struct SegmentCache {
 
 impl SegmentCache {
     pub(crate) fn new(disk: Arc<dyn Disk>, bytes_max: usize) -> SegmentCache {
-        // A quarter for what it takes to find pages, the rest for the pages.
-        let open = Mutex::new(Bounded::new(bytes_max / 4, OPEN_MAX));
-        let pages = Mutex::new(Bounded::new(bytes_max - bytes_max / 4, usize::MAX));
-        SegmentCache { disk, open, pages, verified: Mutex::default() }
+        // A half for what it takes to find pages, the rest for the pages.
+        let part = bytes_max / 8;
+        let open = Mutex::new(Bounded::new(part, OPEN_MAX));
+        let groups = Mutex::new(Bounded::new(3 * part, usize::MAX));
+        let pages = Mutex::new(Bounded::new(bytes_max - 4 * part, usize::MAX));
+        SegmentCache { disk, open, groups, pages, verified: Mutex::default() }
     }
 
-    /// The segment, opened now if it is not yet. Before a file is used for the first time, all of it is verified. A gibibyte takes 0.22 s when it is in the system's memory, and
-    /// as long as the disk takes to read it when it is not.
+    /// The segment, opened now if it is not yet. Before a file is used for the first time, all of it is verified. A gibibyte
+    /// takes 0.22 s when it is in the system's memory, and as long as the disk takes to read it when it is not.
     pub(crate) fn open(&self, segment: &Segment) -> Result<Arc<OpenSegment>> {
         let number = segment.meta.number;
         if let Some(open) = self.open.lock().get(&number) {
@@ -64,13 +68,30 @@ impl SegmentCache {
         Ok(sums)
     }
 
-    /// A window of a segment, kept for the next read of it.
-    pub(crate) fn read(&self, number: u64, segment: &OpenSegment, window: &Window) -> Result<Arc<[RecordBatch]>> {
+    /// Where the pages of a row group are, kept for the next read of it.
+    pub(crate) fn group(&self, number: u64, segment: &OpenSegment, row_group: usize) -> Result<Arc<Group>> {
+        let key = (number, row_group);
+        if let Some(group) = self.groups.lock().get(&key) {
+            return Ok(group);
+        }
+        let group = Arc::new(segment.group(row_group)?);
+        self.groups.lock().put(key, Arc::clone(&group), group.bytes);
+        Ok(group)
+    }
+
+    /// A window of a row group, kept for the next read of it.
+    pub(crate) fn read(
+        &self,
+        number: u64,
+        segment: &OpenSegment,
+        group: &Group,
+        window: &Window,
+    ) -> Result<Arc<[RecordBatch]>> {
         let key = (number, window.row_group, window.rows.start);
         if let Some(batches) = self.pages.lock().get(&key) {
             return Ok(batches);
         }
-        let batches: Arc<[RecordBatch]> = segment.read(window)?.into();
+        let batches: Arc<[RecordBatch]> = segment.read(group, window)?.into();
         let bytes = batches.iter().map(RecordBatch::get_array_memory_size).sum();
         self.pages.lock().put(key, Arc::clone(&batches), bytes);
         Ok(batches)
@@ -79,6 +100,7 @@ impl SegmentCache {
     /// Lets go of a segment whose file goes away.
     pub(crate) fn forget(&self, number: u64) {
         self.open.lock().retain(|key| *key != number);
+        self.groups.lock().retain(|(of, _)| *of != number);
         self.pages.lock().retain(|(of, _, _)| *of != number);
         self.verified.lock().remove(&number);
     }

@@ -262,13 +262,16 @@ fn file(schema: Option<TreeSchema>, versions: &[Version], compression: Compressi
 fn read(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Option<TableSchema>, Vec<Version>)> {
     let open = OpenSegment::open(disk, path, None)?;
     let mut versions = Vec::new();
-    for window in open.windows(1000) {
-        open.may_hold(window.row_group, b"a key")?;
-        for batch in open.read(&window)? {
-            versions.append(&mut open.select(&batch, &KeyRange::all(), |_, _| true)?);
+    for number in open.groups(&KeyRange::all(), Period::All) {
+        let group = open.group(number)?;
+        open.may_hold(&group, b"a key")?;
+        let _ = group.pages(&KeyRange::point(&1_u64.to_be_bytes()), Period::All).count();
+        for window in group.windows(1000) {
+            for batch in open.read(&group, &window)? {
+                versions.append(&mut open.select(&batch, &KeyRange::all(), |_, _| true)?);
+            }
         }
     }
-    let _ = open.pages(&KeyRange::point(&1_u64.to_be_bytes()), Period::All).count();
     Ok((open.table().cloned(), versions))
 }
 

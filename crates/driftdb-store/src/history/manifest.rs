@@ -36,6 +36,11 @@ impl Bounds {
         to_max: CommitSeq::ZERO,
     };
 
+    /// About how much memory they take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Bounds>() + self.key_min.len() + self.key_max.len()
+    }
+
     /// Widens the bounds in time.
     pub(crate) fn add_period(&mut self, from: CommitSeq, to: CommitSeq) {
         self.from_min = self.from_min.min(from);

@@ -17,5 +17,5 @@ pub(crate) use manifest::{
     Bounds, Manifest, Segment, SegmentMeta, file_name as segment_file_name, is_segment_file_name,
 };
 pub(crate) use pages::Window;
-pub(crate) use segment::OpenSegment;
+pub(crate) use segment::{Group, OpenSegment};
 pub(crate) use writer::SegmentWriter;

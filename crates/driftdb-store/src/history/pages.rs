@@ -1,4 +1,4 @@
-//! The pages of a segment, as its page index describes them.
+//! What is in a segment's row groups, as their statistics say, and in the pages of a row group, as its page index says.
 //!
 //! They are in key order through the whole file. The key bounds may have been cut short by the writer, but only downwards
 //! for the least and upwards for the greatest. Should another column's pages not begin where those of the keys do, the
@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::path::Path;
 
 use driftdb_types::CommitSeq;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;
+use parquet::file::statistics::Statistics;
 
 use super::columns::{FROM_SEQ, KEY, TO_SEQ};
 use super::manifest::Bounds;
@@ -73,18 +74,28 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Page>() + self.bounds.key_min.len() + self.bounds.key_max.len()
+        size_of::<Window>() + self.bounds.memory_bytes()
     }
 }
 
-/// The pages of a file.
-pub(crate) fn read_pages(path: &Path, metadata: &ParquetMetaData) -> Result<Vec<Page>> {
-    let reader = Reader { path, metadata };
-    let mut pages = Vec::new();
-    for row_group in 0..metadata.num_row_groups() {
-        reader.read_group(row_group, &mut pages)?;
-    }
-    Ok(pages)
+/// Within what the versions of a row group lie; `None` when it does not say.
+pub(crate) fn group_bounds(group: &RowGroupMetaData) -> Option<Bounds> {
+    let statistics = |column: usize| group.columns().get(column)?.statistics();
+    let seqs = |column| match statistics(column)? {
+        Statistics::Int64(seqs) => {
+            Some((CommitSeq(seqs.min_opt()?.cast_unsigned()), CommitSeq(seqs.max_opt()?.cast_unsigned())))
+        }
+        _ => None,
+    };
+    let keys = statistics(KEY)?;
+    let ((from_min, from_max), (to_min, to_max)) = (seqs(FROM_SEQ)?, seqs(TO_SEQ)?);
+    let (key_min, key_max) = (keys.min_bytes_opt()?.to_vec(), keys.max_bytes_opt()?.to_vec());
+    Some(Bounds { key_min, key_max, from_min, from_max, to_min, to_max })
+}
+
+/// The pages of a row group, the only one in `metadata`, which is the file's `row_group`.
+pub(crate) fn read_pages(path: &Path, metadata: &ParquetMetaData, row_group: usize) -> Result<Vec<Page>> {
+    Reader { path, metadata }.read(row_group)
 }
 
 /// The rows of each page of one column, with about how many bytes their values are when decoded.
@@ -100,15 +111,15 @@ impl Reader<'_> {
         StoreError::damaged(self.path, format!("its page index {what}"))
     }
 
-    fn read_group(&self, row_group: usize, pages: &mut Vec<Page>) -> Result<()> {
-        let rows = self.page_rows(row_group, KEY)?;
-        let ColumnIndexMetaData::BYTE_ARRAY(keys) = self.column_index(row_group, KEY)? else {
+    fn read(&self, row_group: usize) -> Result<Vec<Page>> {
+        let rows = self.page_rows(KEY)?;
+        let ColumnIndexMetaData::BYTE_ARRAY(keys) = self.column_index(KEY)? else {
             return Err(self.damaged("of _key is of another type"));
         };
-        let bytes = self.bytes(row_group)?;
-        let (from, to) = (self.seqs(row_group, FROM_SEQ)?, self.seqs(row_group, TO_SEQ)?);
+        let bytes = self.bytes()?;
+        let (from, to) = (self.seqs(FROM_SEQ)?, self.seqs(TO_SEQ)?);
         let bounds = keys.min_values_iter().zip(keys.max_values_iter());
-        let mut count = 0;
+        let mut pages = Vec::with_capacity(rows.len());
         for (rows, (key_min, key_max)) in rows.iter().zip(bounds) {
             let (key_min, key_max) = key_min.zip(key_max).ok_or_else(|| self.damaged("has a page without keys"))?;
             let (from_min, from_max) = within(&from, rows);
@@ -117,15 +128,14 @@ impl Reader<'_> {
             let bounds = Bounds { key_min, key_max, from_min, from_max, to_min, to_max };
             let window = Window { row_group, rows: rows.clone(), bytes: bytes_within(&bytes, rows) };
             pages.push(Page { window, bounds });
-            count += 1;
         }
-        if count == rows.len() { Ok(()) } else { Err(self.damaged("does not agree with itself")) }
+        if pages.len() == rows.len() { Ok(pages) } else { Err(self.damaged("does not agree with itself")) }
     }
 
     /// The pages of a column of commit numbers, with their least and greatest.
-    fn seqs(&self, row_group: usize, column: usize) -> Result<Vec<(Range<usize>, CommitSeq, CommitSeq)>> {
-        let rows = self.page_rows(row_group, column)?;
-        let ColumnIndexMetaData::INT64(index) = self.column_index(row_group, column)? else {
+    fn seqs(&self, column: usize) -> Result<Vec<(Range<usize>, CommitSeq, CommitSeq)>> {
+        let rows = self.page_rows(column)?;
+        let ColumnIndexMetaData::INT64(index) = self.column_index(column)? else {
             return Err(self.damaged("of a commit number is of another type"));
         };
         let bounds = index.min_values().iter().zip(index.max_values());
@@ -138,12 +148,12 @@ impl Reader<'_> {
 
     /// The pages of every column, with about how many bytes their values are when decoded. Of the lengths of byte strings
     /// the file keeps a record; a file without it is taken to be hardly compressed.
-    fn bytes(&self, row_group: usize) -> Result<Vec<ColumnPages>> {
+    fn bytes(&self) -> Result<Vec<ColumnPages>> {
         let incomplete = || self.damaged("is incomplete");
-        let indexes = self.metadata.offset_index().and_then(|index| index.get(row_group)).ok_or_else(incomplete)?;
+        let indexes = self.metadata.offset_index().and_then(|index| index.first()).ok_or_else(incomplete)?;
         let column_bytes = |(column, index): (usize, &OffsetIndexMetaData)| {
             let lengths = index.unencoded_byte_array_data_bytes();
-            let pages = self.page_rows(row_group, column)?.into_iter().zip(index.page_locations()).enumerate();
+            let pages = self.page_rows(column)?.into_iter().zip(index.page_locations()).enumerate();
             let pages = pages.map(|(page, (rows, location))| {
                 let length = lengths.and_then(|lengths| lengths.get(page)).map_or(0, |length| *length);
                 let stored = usize::try_from(location.compressed_page_size).unwrap_or(0);
@@ -155,15 +165,15 @@ impl Reader<'_> {
         indexes.iter().enumerate().map(column_bytes).collect()
     }
 
-    fn column_index(&self, row_group: usize, column: usize) -> Result<&ColumnIndexMetaData> {
-        let index = self.metadata.column_index().and_then(|index| index.get(row_group)?.get(column));
+    fn column_index(&self, column: usize) -> Result<&ColumnIndexMetaData> {
+        let index = self.metadata.column_index().and_then(|index| index.first()?.get(column));
         index.ok_or_else(|| self.damaged("is incomplete"))
     }
 
-    fn page_rows(&self, row_group: usize, column: usize) -> Result<Vec<Range<usize>>> {
+    fn page_rows(&self, column: usize) -> Result<Vec<Range<usize>>> {
         let incomplete = || self.damaged("is incomplete");
-        let group = self.metadata.row_groups().get(row_group).ok_or_else(incomplete)?;
-        let index = self.metadata.offset_index().and_then(|index| index.get(row_group)?.get(column));
+        let group = self.metadata.row_groups().first().ok_or_else(incomplete)?;
+        let index = self.metadata.offset_index().and_then(|index| index.first()?.get(column));
         let pages = index.ok_or_else(incomplete)?.page_locations();
         let starts = pages.iter().map(|page| usize::try_from(page.first_row_index));
         let mut bounds = starts.collect::<Result<Vec<usize>, _>>().map_err(|_| incomplete())?;
@@ -204,6 +214,8 @@ fn within(pages: &[(Range<usize>, CommitSeq, CommitSeq)], rows: &Range<usize>) -
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use driftdb_env::Env;
     use driftdb_types::{KeyRange, Stamp, TreeId};
@@ -237,11 +249,14 @@ mod tests {
         }
         writer.finish().unwrap();
         let open = OpenSegment::open(&disk, &dir.join("100-1.parquet"), None).unwrap();
-        let windows = windows(open.pages(&KeyRange::all(), Period::All), 4_096);
-        assert!(windows.len() >= 10, "{windows:?}");
+        let all = KeyRange::all();
+        let groups = open.groups(&all, Period::All).map(|number| Arc::new(open.group(number).unwrap()));
+        let windows = groups.flat_map(|group| group.windows(4_096).into_iter().map(move |of| (Arc::clone(&group), of)));
+        let windows: Vec<_> = windows.collect();
+        assert!(windows.len() >= 10, "{} windows", windows.len());
         let mut rows = 0;
-        for window in &windows {
-            let batches = open.read(window).unwrap();
+        for (group, window) in &windows {
+            let batches = open.read(group, window).unwrap();
             let bytes: usize = batches.iter().map(|batch| batch.get_array_memory_size()).sum();
             assert!(bytes < 5 * WINDOW_BYTES, "{bytes} bytes in {window:?}");
             for batch in &batches {

@@ -201,9 +201,10 @@ pub(crate) fn parquet_error(what: &'static str, path: &Path, error: parquet::err
 mod tests {
     use bytes::Bytes;
     use driftdb_env::Env;
-    use driftdb_types::{Column, ColumnId, CommitSeq, DataType, Stamp, TableSchema, Value, encode_row};
+    use driftdb_types::{Column, ColumnId, CommitSeq, DataType, KeyRange, Stamp, TableSchema, Value, encode_row};
 
     use super::*;
+    use crate::Period;
     use crate::history::OpenSegment;
 
     fn column(id: u16, data_type: DataType, missing: Option<String>) -> Column {
@@ -242,7 +243,9 @@ mod tests {
         }
         writer.finish().unwrap();
         let open = OpenSegment::open(&disk, &dir.join("100-1.parquet"), None).unwrap();
-        let windows = open.windows(1_000);
+        let all = KeyRange::all();
+        let groups = open.groups(&all, Period::All);
+        let windows: Vec<_> = groups.flat_map(|number| open.group(number).unwrap().windows(1_000)).collect();
         let rows: usize = windows.iter().map(|window| window.rows.len()).sum();
         assert_eq!(rows, 12);
         assert!(windows.iter().all(|window| window.rows.len() <= 2), "{windows:?}");
