@@ -147,6 +147,8 @@ impl Sound {
 
 /// Builds the simulator; the executable.
 fn build(copy: &Path) -> Result<PathBuf> {
+    // First as people read it, for when it does not build.
+    run::output(cargo(copy)?.args(TEST).arg("--no-run"))?;
     let said = run::output(cargo(copy)?.args(TEST).args(["--no-run", "--message-format=json"]))?;
     let messages = said.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let executable = |message: serde_json::Value| Some(PathBuf::from(message.get("executable")?.as_str()?));
