@@ -1,6 +1,6 @@
 //! The dialect given to sqlparser: PostgreSQL's, with the version clause of tables.
 //!
-//! Every method delegates to `PostgreSqlDialect`, whose `TypeId` this dialect shows, so that the parser's own checks
+//! Every method but those below delegates to `PostgreSqlDialect`, whose `TypeId` this dialect shows, so that the parser's own checks
 //! for PostgreSQL hold too. (`derive_dialect!` compiles only inside sqlparser.)
 
 use std::any::TypeId;
@@ -30,6 +30,12 @@ impl Dialect for DriftDialect {
         true
     }
 
+    /// Names of arguments are identifiers in PostgreSQL 15. To see whether an expression is one the parser would read each argument
+    /// twice: calls within calls would take time exponential in their depth.
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        false
+    }
+
     fn dialect(&self) -> TypeId {
         TypeId::of::<PostgreSqlDialect>()
     }
@@ -44,7 +50,7 @@ impl Dialect for DriftDialect {
         supports_start_transaction_modifier, supports_end_transaction_modifier,
         supports_named_fn_args_with_eq_operator, supports_named_fn_args_with_colon_operator,
         supports_named_fn_args_with_assignment_operator, supports_named_fn_args_with_rarrow_operator,
-        supports_named_fn_args_with_expr_name, supports_numeric_prefix, supports_numeric_literal_underscores,
+        supports_numeric_prefix, supports_numeric_literal_underscores,
         supports_window_function_null_treatment_arg, supports_dictionary_syntax, support_map_literal_syntax,
         supports_lambda_functions, supports_parenthesized_set_variables, supports_comma_separated_set_assignments,
         supports_update_order_by, supports_select_wildcard_except, convert_type_before_value,

@@ -230,6 +230,10 @@ fn deep_statements_are_refused_before_they_are_walked() {
     let nested = format!("SELECT {}1{}", "(".repeat(3000), ")".repeat(3000));
     assert_eq!(error(&nested).state, SqlState::PROGRAM_LIMIT_EXCEEDED);
     one(&chain(900, "+"));
+    // If each argument were read twice this would not end.
+    let calls = |n: usize| format!("SELECT {}1{}", "abs(".repeat(n), ")".repeat(n));
+    one(&calls(60));
+    assert_eq!(error(&calls(3000)).state, SqlState::PROGRAM_LIMIT_EXCEEDED);
     // Long is not deep.
     one(&format!("INSERT INTO t VALUES {}", vec!["(1, -2, 3 + 4)"; 2000].join(", ")));
     one(&format!("SELECT * FROM t WHERE a IN ({})", vec!["-1"; 5000].join(", ")));

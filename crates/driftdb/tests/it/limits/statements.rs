@@ -11,7 +11,7 @@ fn done() -> Vec<(&'static str, String)> {
     let mut done = vec![
         ("parentheses", format!("SELECT {}1{}", "(".repeat(120), ")".repeat(120))),
         ("subqueries", format!("SELECT * FROM {}(SELECT 1) x{}", "(SELECT * FROM ".repeat(60), ") x".repeat(60))),
-        ("functions", format!("SELECT {}1{}", "abs(".repeat(10), ")".repeat(10))),
+        ("functions", format!("SELECT {}1{}", "abs(".repeat(60), ")".repeat(60))),
         ("CASE", format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(100), " END".repeat(100))),
         ("casts", format!("SELECT 1{}", "::int".repeat(200))),
         ("UNION ALL", format!("SELECT count(*) - 999 FROM ({}) x", chain("SELECT 1", " UNION ALL ", 1_000))),
