@@ -107,7 +107,7 @@ impl Work<'_> {
         let mut repair = Repair::default();
         repair.mended.push(format!("base and history were made anew from the {} commits of the log", log.commits));
         repair.note_log(log);
-        self.finish(&self.open()?, repair).map(Some)
+        self.finish(&self.open()?, repair, CommitSeq::ZERO).map(Some)
     }
 
     /// Copies what is left.
@@ -116,6 +116,7 @@ impl Work<'_> {
         let salvage = driftdb_store::salvage(self.env, self.from, self.to)?;
         check_system(&salvage.lost_rows, salvage.checkpoint)?;
         let log = self.copy_log(salvage.checkpoint)?;
+        let collected = if log.cut.is_some() { salvage.checkpoint.stamp.seq } else { CommitSeq::ZERO };
         let mut repair = Repair::default();
         repair.note_log(log);
         let engine = self.open()?;
@@ -150,16 +151,29 @@ impl Work<'_> {
             repair.lost.push(format!("{name} as of commits before {horizon}, because some of it is missing there"));
             move_horizon(&engine, table, horizon)?;
         }
-        self.finish(&engine, repair)
+        self.finish(&engine, repair, collected)
     }
 
     fn open(&self) -> Result<Engine> {
         Engine::open(self.env.clone(), self.to, self.options.clone())
     }
 
-    fn finish(&self, engine: &Engine, mut repair: Repair) -> Result<Repair> {
+    /// Verifies what was made. What lacks versions up to the commit `collected` lost them by retention, and with the end of the log
+    /// the commit that says so.
+    fn finish(&self, engine: &Engine, mut repair: Repair, collected: CommitSeq) -> Result<Repair> {
         engine.store().flush()?;
         repair.verification = engine.verify(&[])?;
+        if collected > CommitSeq::ZERO && !repair.verification.tables.is_empty() {
+            for table in std::mem::take(&mut repair.verification.tables) {
+                let name = engine.known().describe(table);
+                repair
+                    .lost
+                    .push(format!("{name} as of commits before {collected}: some of it was collected by retention"));
+                move_horizon(engine, table, collected)?;
+            }
+            engine.store().flush()?;
+            repair.verification = engine.verify(&[])?;
+        }
         engine.close()?;
         Ok(repair)
     }

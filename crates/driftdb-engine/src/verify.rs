@@ -5,7 +5,7 @@
 //! time, and so for each commit in the order in which its writes were folded: one walk over all versions does for as many
 //! commits as there is memory for one digest each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub struct Verification {
     pub versions: u64,
     /// The newest commit's digest.
     pub digest: CommitDigest,
+    /// The tables of which some commit did not do what is there.
+    pub tables: BTreeSet<TreeId>,
     /// What is not as it was committed.
     pub findings: Vec<String>,
     /// How many findings there are beyond those.
@@ -221,6 +223,7 @@ impl Pass<'_> {
         self.first = self.last.next();
         wrong.sort_unstable();
         for (seq, table) in wrong {
+            found.tables.insert(table);
             found.found(format!("what commit {seq} did to {} is not what is there", known.describe(table)));
         }
         Ok(())

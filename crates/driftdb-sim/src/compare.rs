@@ -9,20 +9,22 @@ use driftdb_store::{Period, ReadPoint, StoreError, StoreView};
 use driftdb_types::{CommitSeq, KeyRange, Stamp, TableSchema, TreeId, decode_row};
 
 use crate::halt::{Halt, Result, hold};
-use crate::model::{Model, Row, State, Table};
+use crate::model::{Keys, Model, Row, State, Table};
 
-/// What a transaction sees: definitions, rows, indexes.
-pub(crate) fn transaction(txn: &Transaction, state: &State) -> Result<()> {
+/// Every so many keys that a table ever had are read one by one, others at each commit.
+const POINTS_STEP: usize = 7;
+
+/// What a transaction sees: definitions, rows, indexes; of the keys that there ever were those that are not there either.
+pub(crate) fn transaction(txn: &Transaction, state: &State, ever: &Keys) -> Result<()> {
     let catalog = txn.catalog();
     definitions(catalog.tables(), state, "in a transaction")?;
     for table in state.values() {
         let place = || format!("table {} in a transaction", table.schema.name);
         let scan = txn.scan(table.schema.id, &KeyRange::all(), false)?;
         rows(table, scan.map(|row| row.map(|row| (row.key, row.payload)).map_err(Halt::from)), place)?;
-        for (key, row) in &table.rows {
+        for key in table.rows.keys().chain(ever.get(&table.schema.id).into_iter().flatten()) {
             let found = txn.get(table.schema.id, key)?.map(|found| found.payload);
-            let decoded = found.map(|payload| decode_row(&table.schema, &payload)).transpose()?;
-            hold!(decoded.as_ref() == Some(row), "{}: row {key:?} is {decoded:?}, not {row:?}", place());
+            row_is(table, key, found, place)?;
         }
         for index in &table.schema.indexes {
             let scan = txn.scan(index.id, &KeyRange::all(), false)?;
@@ -38,9 +40,10 @@ pub(crate) fn transaction(txn: &Transaction, state: &State) -> Result<()> {
 pub(crate) fn at_stamps(engine: &Engine, model: &Model, seqs: impl IntoIterator<Item = CommitSeq>) -> Result<()> {
     let view = engine.view();
     hold!(view.stamp() == model.last(), "the last commit is {:?}, not {:?}", view.stamp(), model.last());
+    let ever = model.keys_ever();
     for seq in seqs {
         if let Some((stamp, state)) = model.at(seq) {
-            at_stamp(engine, &view, *stamp, state)?;
+            at_stamp(engine, &view, *stamp, state, &ever)?;
         }
     }
     Ok(())
@@ -57,7 +60,7 @@ pub(crate) fn everything(engine: &Engine, model: &Model) -> Result<()> {
     Ok(())
 }
 
-fn at_stamp(engine: &Engine, view: &Arc<StoreView>, stamp: Stamp, state: &State) -> Result<()> {
+fn at_stamp(engine: &Engine, view: &Arc<StoreView>, stamp: Stamp, state: &State, ever: &Keys) -> Result<()> {
     let catalog = engine.catalog_at(view, stamp.seq)?;
     definitions(catalog.tables(), state, &format!("at {}", stamp.seq))?;
     let at = ReadPoint::AsOf(stamp.seq);
@@ -73,6 +76,10 @@ fn at_stamp(engine: &Engine, view: &Arc<StoreView>, stamp: Stamp, state: &State)
         }
         let scan = view.scan(table.schema.id, &KeyRange::all(), at, false)?;
         rows(table, scan.map(|row| row.map(|row| (row.key, row.payload)).map_err(Halt::from)), place)?;
+        let keys = ever.get(&table.schema.id).into_iter().flatten();
+        for key in keys.skip(stamp.seq.0 as usize % POINTS_STEP).step_by(POINTS_STEP) {
+            row_is(table, key, view.get(table.schema.id, key, at)?.map(|found| found.payload), place)?;
+        }
         for index in &table.schema.indexes {
             let scan = view.scan(index.id, &KeyRange::all(), at, false)?;
             let found: Result<Vec<_>, _> = scan.map(|entry| entry.map(|entry| (entry.key, entry.payload))).collect();
@@ -93,6 +100,14 @@ fn definitions<'a>(found: impl Iterator<Item = &'a Arc<TableSchema>>, state: &St
     let found: Vec<_> = found.collect();
     let expected: Vec<_> = state.values().map(|table| &table.schema).collect();
     hold!(found == expected, "definitions {place}: {found:?}, not {expected:?}");
+    Ok(())
+}
+
+/// One row, or that there is none.
+fn row_is(table: &Table, key: &Bytes, found: Option<Bytes>, place: impl Fn() -> String) -> Result<()> {
+    let found = found.map(|payload| decode_row(&table.schema, &payload)).transpose()?;
+    let wanted = table.rows.get(key);
+    hold!(found.as_ref() == wanted.map(Arc::as_ref), "{}: row {key:?} is {found:?}, not {wanted:?}", place());
     Ok(())
 }
 

@@ -20,6 +20,9 @@ pub(crate) struct Table {
 /// Everything at one moment.
 pub(crate) type State = BTreeMap<TreeId, Table>;
 
+/// The keys that tables ever had rows of.
+pub(crate) type Keys = BTreeMap<TreeId, BTreeSet<Bytes>>;
+
 /// The list of commits, with what each left.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
@@ -27,6 +30,15 @@ pub(crate) struct Model {
     commits: Vec<(Stamp, State)>,
     /// What a commit would have left of which nobody knows whether it is there.
     pub(crate) unsettled: Option<State>,
+}
+
+/// The keys of all rows in these states.
+pub(crate) fn keys_of<'s>(states: impl IntoIterator<Item = &'s State>) -> Keys {
+    let mut keys = Keys::new();
+    for (id, table) in states.into_iter().flatten() {
+        keys.entry(*id).or_default().extend(table.rows.keys().cloned());
+    }
+    keys
 }
 
 impl Model {
@@ -59,10 +71,9 @@ impl Model {
         self.commits.iter().rev().find(|(stamp, _)| stamp.time_us <= time_us).map_or(CommitSeq::ZERO, |(at, _)| at.seq)
     }
 
-    /// The keys of all rows that a table ever had.
-    pub(crate) fn keys(&self, table: TreeId) -> BTreeSet<Bytes> {
-        let tables = self.commits.iter().filter_map(|(_, state)| state.get(&table));
-        tables.flat_map(|table| table.rows.keys().cloned()).collect()
+    /// The keys of all rows that there ever were.
+    pub(crate) fn keys_ever(&self) -> Keys {
+        keys_of(self.commits.iter().map(|(_, state)| state))
     }
 
     /// There never were rows of these keys.

@@ -297,7 +297,8 @@ impl Simulation {
         }
         let tables: Vec<Arc<TableSchema>> = self.model.state().into_values().map(|table| table.schema).collect();
         let Some(table) = self.dice.pick(&tables).filter(|_| !self.troubled) else { return Ok(()) };
-        let keys: BTreeSet<Bytes> = self.model.keys(table.id).into_iter().filter(|_| self.dice.one_in(4)).collect();
+        let ever = self.model.keys_ever().remove(&table.id).unwrap_or_default();
+        let keys: BTreeSet<Bytes> = ever.into_iter().filter(|_| self.dice.one_in(4)).collect();
         self.note(format!("{} rows of table {} are erased", keys.len(), table.name));
         let engine = self.engine()?.clone();
         engine.erase(table, &keys, &CommitMeta::default(), &Arc::new(Cancel::new()))?;
@@ -393,7 +394,7 @@ impl Simulation {
 
     fn let_reader_go(&mut self) -> Result<()> {
         let Some((reader, state)) = self.readers.pop() else { return Ok(()) };
-        compare::transaction(&reader, &state)
+        compare::transaction(&reader, &state, &self.model.keys_ever())
     }
 
     fn jump_clock(&mut self) -> Result<()> {

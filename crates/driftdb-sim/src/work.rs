@@ -14,7 +14,7 @@ use imbl::OrdMap;
 
 use crate::dice::Dice;
 use crate::halt::{Halt, Result, hold, wrong};
-use crate::model::{Row, State, Table};
+use crate::model::{Row, State, Table, keys_of};
 
 /// The names of tables, indexes and columns: none is used twice.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +69,7 @@ impl<'a> Work<'a> {
         for _ in 0..=self.dice.below(12) {
             self.change()?;
         }
-        crate::compare::transaction(&self.txn, &self.state)?;
+        crate::compare::transaction(&self.txn, &self.state, &keys_of([before]))?;
         if self.dice.one_in(6) {
             self.txn.rollback();
             return Ok(Outcome::Nothing);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use driftdb_engine::{Engine, EngineOptions, Repair, index_entry, repair};
 use driftdb_env::{Disk, Env, OpenOptions, SimDisk, SimEnv};
 use driftdb_store::ReadPoint;
-use driftdb_types::{CommitSeq, Error, KeyRange, SqlState, TableSchema, TreeId, Value, decode_row};
+use driftdb_types::{CommitSeq, Error, Interval, KeyRange, SqlState, TableSchema, TreeId, Value, decode_row};
 
 use crate::support::{DIR, begin, commit, create, definition, index, insert, options, row, update};
 
@@ -310,4 +311,48 @@ fn without_base_and_beginning_nothing_can_be_done() {
     assert_eq!(error.state, SqlState::DATA_CORRUPTED);
     assert!(error.message.contains("base.redb"), "{error}");
     assert!(error.detail.is_some_and(|detail| detail.contains("first commit")));
+}
+
+/// Versions go once the commit that says so is durable. If that is in the part of the log that is lost, they are gone all the same,
+/// and nobody may take what is left for all there was.
+#[test]
+fn what_a_lost_commit_collected_is_refused() {
+    let sim = Env::sim(7);
+    let mut options = options();
+    options.log.segment_bytes = 4 << 10;
+    let engine = Engine::open(sim.env.clone(), Path::new(DIR), options.clone()).unwrap();
+    let mut schema = definition("t", true);
+    schema.retention = Some(Interval { days: 1, ..Interval::default() });
+    let table = create(&engine, schema);
+    let mut txn = begin(&engine);
+    insert(&mut txn, &table, row(1, 0, "same")).unwrap();
+    commit(txn);
+    for n in 1..=40 {
+        sim.clock.advance(Duration::from_secs(40_000));
+        let mut txn = begin(&engine);
+        update(&mut txn, &table, |_| Some(row(1, n, "same"))).unwrap();
+        commit(txn);
+    }
+    engine.close().unwrap();
+    let engine = Engine::open(sim.env.clone(), Path::new(DIR), options.clone()).unwrap();
+    let kept = engine.stamp().seq;
+    assert_eq!(engine.collect_garbage().unwrap(), 1);
+    while engine.store().compact().unwrap() {}
+    let mut txn = begin(&engine);
+    update(&mut txn, &table, |_| Some(row(1, 100, "last"))).unwrap();
+    commit(txn);
+    let (contents, last) = (contents(&engine), engine.stamp().seq);
+    drop(engine);
+    let sample = Sample { sim, options, contents, last, in_log: 2 };
+    let (log, place) = list(&sample.sim.disk, "log")
+        .into_iter()
+        .find_map(|log| {
+            let bytes = read(&sample.sim.disk, &log);
+            Some((log, bytes.windows(9).position(|window| window == b"retention")?))
+        })
+        .unwrap();
+    let (repaired, engine) = sample.repair(|disk| flip(disk, &log, place as u64)).unwrap();
+    assert!(repaired.lost.iter().any(|lost| lost.contains("collected by retention")), "{:?}", repaired.lost);
+    let refused = sample.check(&engine, kept);
+    assert_eq!(refused.iter().map(|(seq, _)| *seq).max(), Some(CommitSeq(kept.0 - 1)));
 }
