@@ -71,7 +71,7 @@ pub use pins::Pin;
 pub use reader::{RowVersion, TxnReader, TxnScan};
 pub use record::{CommitMeta, CommitRecord};
 pub use recovery::Recovery;
-pub use repair::{Repair, repair};
+pub use repair::{Repair, check_repair_target, repair};
 pub use retention::RetentionPlan;
 pub use rows::InsertOutcome;
 pub use transaction::{Isolation, LockWait, RowLock, Savepoint, TableLock, Transaction, TxnOptions};

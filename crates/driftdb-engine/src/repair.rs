@@ -46,11 +46,28 @@ pub struct Repair {
     pub verification: Verification,
 }
 
-/// Makes a database in the directory `to`, where there is nothing, of what can be read of the one in `from`, which must not be open.
+/// 22023 unless the directory, in which a copy is to be made, is empty or not there yet.
+pub fn check_repair_target(env: &Env, to: &Path) -> Result<()> {
+    let failed = |error| io_error(&format!("cannot look into {}", to.display()), &error);
+    let is_there = |path: &Path| env.disk.exists(path).map_err(failed);
+    let holds = is_there(to)?
+        && (!env.disk.list(to).map_err(failed)?.is_empty()
+            || is_there(&to.join(LOG_DIR))?
+            || is_there(&driftdb_store::history_dir(to))?);
+    if holds {
+        let message = format!("there is something in {} already", to.display());
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(())
+}
+
+/// Makes a database in the directory `to`, where there is nothing, of what can be read of the one in `from`, which must not be
+/// open. After an error `to` may hold a part of it.
 ///
-/// XX001 where that cannot be done: the base is damaged where it says what it holds, and the log does not have it. 58030 and
-/// 53100 when the disk fails.
+/// XX001 where that cannot be done: the base is damaged where it says what it holds, and the log does not have it. 22023 where
+/// `to` holds something; 58030 and 53100 when the disk fails.
 pub fn repair(env: &Env, from: &Path, to: &Path, options: &EngineOptions) -> Result<Repair> {
+    check_repair_target(env, to)?;
     let options = EngineOptions { background: false, ..options.clone() };
     let work = Work { env, from, to, options: &options };
     let findings = driftdb_store::check(env, from, Arc::new(NoSchemas));

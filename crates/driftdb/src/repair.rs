@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use driftdb::memory;
-use driftdb_engine::{EngineOptions, Repair};
+use driftdb_engine::{EngineOptions, Repair, check_repair_target};
 use driftdb_env::Env;
 
 use crate::say::{complain, say};
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Make a repaired copy, if anything is wrong: beside the data directory, with ".repaired" after its name.
     #[arg(long)]
     repair: bool,
-    /// Where to make the copy: a directory that is not there yet.
+    /// Where to make the copy: a directory that is empty or not there yet.
     #[arg(long, value_name = "DIRECTORY", requires = "repair", conflicts_with = "in_place")]
     into: Option<PathBuf>,
     /// Put the copy in the data directory's place, which is kept with ".damaged" after its name.
@@ -42,10 +42,11 @@ impl Options {
             Some(into) => into.clone(),
             None => beside(data, ".repaired")?,
         };
-        let kept = if self.in_place { Some(beside(data, ".damaged")?) } else { None };
-        for path in kept.iter().chain([&target]) {
-            if env.disk.exists(path)? {
-                bail!("{} is there already: remove it, or give another place with --into", path.display());
+        check_repair_target(env, &target).context("remove it, or give another place with --into")?;
+        if self.in_place {
+            let kept = beside(data, ".damaged")?;
+            if env.disk.exists(&kept)? {
+                bail!("{} is there already: it would be written over", kept.display());
             }
         }
         Ok(Some(target))
@@ -58,6 +59,8 @@ impl Options {
         let mut repair = match driftdb_engine::repair(env, data, target, &options) {
             Ok(repair) => repair,
             Err(error) => {
+                // So that it is not in the way of the next attempt.
+                let _ = env.disk.empty_dir(target);
                 let detail = error.detail.clone().map(|detail| format!(": {detail}")).unwrap_or_default();
                 complain!("not repaired: {}{detail}", error.message);
                 complain!("what is undamaged can still be read by serving {}, and copied with COPY", data.display());

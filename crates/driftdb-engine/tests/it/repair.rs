@@ -356,3 +356,15 @@ fn what_a_lost_commit_collected_is_refused() {
     let refused = sample.check(&engine, kept);
     assert_eq!(refused.iter().map(|(seq, _)| *seq).max(), Some(CommitSeq(kept.0 - 1)));
 }
+
+#[test]
+fn nothing_is_written_over() {
+    let sample = sample(8, true);
+    let before: Vec<_> = list(&sample.sim.disk, "log");
+    for to in [DIR, "/other"] {
+        sample.sim.disk.create_dir_all(Path::new("/other/log")).unwrap();
+        let error = repair(&sample.sim.env, Path::new(DIR), Path::new(to), &sample.options).unwrap_err();
+        assert_eq!(error.state, SqlState::INVALID_PARAMETER_VALUE);
+    }
+    assert_eq!(list(&sample.sim.disk, "log"), before);
+}
