@@ -42,6 +42,18 @@ pub struct CommitMeta {
     pub txid: Option<u64>,
 }
 
+impl CommitMeta {
+    /// Of a commit that the database makes of itself.
+    pub(crate) fn own(application: &str, comment: String) -> CommitMeta {
+        CommitMeta {
+            user: "driftdb".to_owned(),
+            application: application.to_owned(),
+            comment: Some(comment),
+            ..CommitMeta::default()
+        }
+    }
+}
+
 /// What is kept of each commit beside its row versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitRecord {

@@ -421,12 +421,7 @@ impl Mend<'_> {
     fn commit(&mut self) -> Result<()> {
         let Some(txn) = self.txn.take() else { return Ok(()) };
         let comment = format!("the indexes of table \"{}\" are made to fit the rows that are left", self.table.name);
-        txn.commit(&CommitMeta {
-            user: "driftdb".to_owned(),
-            application: APPLICATION.to_owned(),
-            comment: Some(comment),
-            ..CommitMeta::default()
-        })?;
+        txn.commit(&CommitMeta::own(APPLICATION, comment))?;
         Ok(())
     }
 }

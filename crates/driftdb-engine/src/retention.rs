@@ -214,12 +214,7 @@ impl Engine {
         let key = catalog_key(table);
         let known = txn.get(TreeId::HORIZONS, &key)?.map(|known| known.payload);
         txn.put(TreeId::HORIZONS, key, known, Some(Bytes::from(entry)))?;
-        txn.commit(&CommitMeta {
-            user: "driftdb".to_owned(),
-            application: application.to_owned(),
-            comment: Some(comment),
-            ..CommitMeta::default()
-        })?;
+        txn.commit(&CommitMeta::own(application, comment))?;
         Ok(())
     }
 

@@ -22,7 +22,9 @@ pub(crate) fn transaction(txn: &Transaction, state: &State, ever: &Keys) -> Resu
         let place = || format!("table {} in a transaction", table.schema.name);
         let scan = txn.scan(table.schema.id, &KeyRange::all(), false)?;
         rows(table, scan.map(|row| row.map(|row| (row.key, row.payload)).map_err(Halt::from)), place)?;
-        for key in table.rows.keys().chain(ever.get(&table.schema.id).into_iter().flatten()) {
+        let ever = ever.get(&table.schema.id).into_iter().flatten();
+        let others = ever.filter(|key| !table.rows.contains_key(*key));
+        for key in table.rows.keys().chain(others) {
             let found = txn.get(table.schema.id, key)?.map(|found| found.payload);
             row_is(table, key, found, place)?;
         }
