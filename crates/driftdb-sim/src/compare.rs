@@ -38,14 +38,17 @@ pub(crate) fn transaction(txn: &Transaction, state: &State, ever: &Keys) -> Resu
     Ok(())
 }
 
-/// The newest view at these stamps.
-pub(crate) fn at_stamps(engine: &Engine, model: &Model, seqs: impl IntoIterator<Item = CommitSeq>) -> Result<()> {
-    let view = engine.view();
-    hold!(view.stamp() == model.last(), "the last commit is {:?}, not {:?}", view.stamp(), model.last());
+/// A view at these stamps.
+pub(crate) fn at_stamps(
+    engine: &Engine,
+    view: &Arc<StoreView>,
+    model: &Model,
+    seqs: impl IntoIterator<Item = CommitSeq>,
+) -> Result<()> {
     let ever = model.keys_ever();
     for seq in seqs {
         if let Some((stamp, state)) = model.at(seq) {
-            at_stamp(engine, &view, *stamp, state, &ever)?;
+            at_stamp(engine, view, *stamp, state, &ever)?;
         }
     }
     Ok(())
@@ -53,9 +56,10 @@ pub(crate) fn at_stamps(engine: &Engine, model: &Model, seqs: impl IntoIterator<
 
 /// Everything: every stamp, and the versions of every table over all time.
 pub(crate) fn everything(engine: &Engine, model: &Model) -> Result<()> {
-    at_stamps(engine, model, model.commits().iter().map(|(stamp, _)| stamp.seq))?;
-    let trees: BTreeSet<TreeId> = model.commits().iter().flat_map(|(_, state)| state.keys().copied()).collect();
     let view = engine.view();
+    hold!(view.stamp() == model.last(), "the last commit is {:?}, not {:?}", view.stamp(), model.last());
+    at_stamps(engine, &view, model, model.commits().iter().map(|(stamp, _)| stamp.seq))?;
+    let trees: BTreeSet<TreeId> = model.commits().iter().flat_map(|(_, state)| state.keys().copied()).collect();
     trees.into_iter().try_for_each(|tree| versions(&view, model, tree))?;
     let verified = engine.verify(&[])?;
     hold!(verified.findings.is_empty(), "what is there is not what was committed: {:?}", verified.findings);

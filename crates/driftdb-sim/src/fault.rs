@@ -21,7 +21,7 @@ const fn fault(name: &'static str, kind: Option<DiskOpKind>, mode: FailMode, wit
 }
 
 /// Power cuts are the most.
-const FAULTS: &[Fault] = &[
+pub(crate) const FAULTS: &[Fault] = &[
     fault("power cut", None, FailMode::Crash, 8),
     fault("power cut", None, FailMode::Crash, 60),
     fault("power cut in a sync", Some(DiskOpKind::Sync), FailMode::Crash, 12),
@@ -41,16 +41,19 @@ const FAULTS: &[Fault] = &[
     fault("read with a flipped bit", Some(DiskOpKind::Read), FailMode::Flipped, 20),
 ];
 
+/// A disk that gives wrong bytes, to a read as likely as to another.
+pub(crate) const WRONG_BYTES: &[Fault] = &[
+    fault("read misdirected", Some(DiskOpKind::Read), FailMode::Misdirected, 200),
+    fault("read with a flipped bit", Some(DiskOpKind::Read), FailMode::Flipped, 200),
+];
+
 impl Fault {
-    /// Arms one of them.
-    pub(crate) fn arm(dice: &Dice, disk: &SimDisk) -> Option<Fault> {
-        let fault = *dice.pick(FAULTS)?;
-        let n = 1 + dice.below(fault.within) as u64;
-        match fault.kind {
-            Some(kind) => disk.fail_on(kind, n, fault.mode),
-            None => disk.fail_after(n, fault.mode),
+    pub(crate) fn arm(&self, dice: &Dice, disk: &SimDisk) {
+        let n = 1 + dice.below(self.within) as u64;
+        match self.kind {
+            Some(kind) => disk.fail_on(kind, n, self.mode),
+            None => disk.fail_after(n, self.mode),
         }
-        Some(fault)
     }
 
     /// Whether this is what a failing disk may look like.

@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use driftdb_engine::{Cancel, CommitMeta, Engine, EngineOptions, Isolation, Transaction};
 use driftdb_env::{Clock as _, Env, Pause, SimEnv};
+use driftdb_store::StoreView;
 use driftdb_types::{CommitSeq, Error, SqlState, TableSchema, TreeId};
 use parking_lot::Mutex;
 
 use crate::compare;
 use crate::dice::Dice;
-use crate::fault::Fault;
+use crate::fault::{FAULTS, Fault, WRONG_BYTES};
 use crate::halt::{Halt, Result, hold, wrong};
 use crate::model::{Model, State};
 use crate::rot;
@@ -26,6 +27,8 @@ use crate::work::{self, Names, Outcome, Work};
 const DIR: &str = "/db";
 /// How many readers stay at a time.
 const READERS_MAX: usize = 3;
+/// How many reads a disk that gives wrong bytes is asked for.
+const WRONG_READS: usize = 8;
 /// How often an opening may fail before it is tried without a fault.
 const OPENINGS_MAX: u32 = 3;
 /// How the store says that a sync of its files has failed: it writes none of them any more.
@@ -149,7 +152,7 @@ impl Simulation {
         let passed = Duration::from_micros(self.dice.below(2_000_000) as u64);
         self.sim.clock.advance(passed);
         self.go_on()?;
-        match self.dice.below(36) {
+        match self.dice.below(37) {
             0..=12 => self.under_fault("transaction", Simulation::transact),
             13..=15 => self.under_fault("flush", |run| Ok(run.engine()?.store().flush().map(|_| ())?)),
             16..=17 => self.under_fault("compaction", Simulation::compact),
@@ -166,6 +169,7 @@ impl Simulation {
             31..=33 => self.under_fault("garbage collection", Simulation::collect),
             // Each writes the base anew.
             34 if self.dice.one_in(3) => self.erase(),
+            35 => self.read_wrong_bytes(),
             _ => {
                 self.note("everything is read");
                 compare::everything(self.engine()?, &self.model)
@@ -173,16 +177,33 @@ impl Simulation {
         }
     }
 
-    /// Does it, one time in four, where that may be, with a fault on the way; the fault, if it has struck.
-    fn with_fault<T>(&mut self, may_be: bool, act: impl FnOnce(&mut Simulation) -> T) -> (T, Option<Fault>) {
-        let armed = if may_be && self.dice.one_in(4) { Fault::arm(&self.dice, &self.sim.disk) } else { None };
+    /// One time in four, something that is to go wrong.
+    fn some_fault(&self) -> Option<Fault> {
+        if self.dice.one_in(4) { self.dice.pick(FAULTS).copied() } else { None }
+    }
+
+    /// Does it with this fault on the way; the fault, if it has struck.
+    fn with_fault<T>(&mut self, fault: Option<Fault>, act: impl FnOnce(&mut Simulation) -> T) -> (T, Option<Fault>) {
+        if let Some(fault) = fault {
+            fault.arm(&self.dice, &self.sim.disk);
+        }
         let result = act(self);
-        (result, armed.filter(|_| !self.sim.disk.clear_fault()))
+        (result, fault.filter(|_| !self.sim.disk.clear_fault()))
     }
 
     /// A step, perhaps with a fault on the way, and what comes of that.
     fn under_fault(&mut self, what: &str, act: impl FnOnce(&mut Simulation) -> Result<()>) -> Result<()> {
-        let (result, struck) = self.with_fault(true, act);
+        let fault = self.some_fault();
+        self.under(fault, what, act)
+    }
+
+    fn under(
+        &mut self,
+        fault: Option<Fault>,
+        what: &str,
+        act: impl FnOnce(&mut Simulation) -> Result<()>,
+    ) -> Result<()> {
+        let (result, struck) = self.with_fault(fault, act);
         self.note(match struck {
             Some(fault) => format!("{what}: {}", fault.name),
             None => what.to_owned(),
@@ -376,12 +397,28 @@ impl Simulation {
         Ok(())
     }
 
-    /// A few stamps: the last, and some others.
+    /// The newest view, at a few stamps.
     fn check_some(&mut self) -> Result<()> {
-        let last = self.model.last().seq;
+        let view = self.engine()?.view();
+        hold!(view.stamp() == self.model.last(), "the last commit is {:?}, not {:?}", view.stamp(), self.model.last());
+        self.check_view(&view)
+    }
+
+    /// A view at a few stamps: its last, and some others.
+    fn check_view(&self, view: &Arc<StoreView>) -> Result<()> {
+        let last = view.stamp().seq;
         let some = (0..4).map(|_| CommitSeq(self.dice.below(last.0 as usize + 1) as u64));
         let seqs: Vec<CommitSeq> = some.chain([last]).collect();
-        compare::at_stamps(self.engine()?, &self.model, seqs)
+        compare::at_stamps(self.engine()?, view, &self.model, seqs)
+    }
+
+    /// For a while the disk gives wrong bytes, now and then.
+    fn read_wrong_bytes(&mut self) -> Result<()> {
+        for _ in 0..WRONG_READS {
+            let fault = self.dice.pick(WRONG_BYTES).copied();
+            self.under(fault, "reads", Simulation::check_some)?;
+        }
+        Ok(())
     }
 
     fn hold_reader(&mut self) -> Result<()> {
@@ -394,7 +431,8 @@ impl Simulation {
 
     fn let_reader_go(&mut self) -> Result<()> {
         let Some((reader, state)) = self.readers.pop() else { return Ok(()) };
-        compare::transaction(&reader, &state, &self.model.keys_ever())
+        compare::transaction(&reader, &state, &self.model.keys_ever())?;
+        self.check_view(reader.view())
     }
 
     fn jump_clock(&mut self) -> Result<()> {
@@ -446,7 +484,8 @@ impl Simulation {
     fn restart(&mut self, end: End) -> Result<()> {
         self.readers.clear();
         if end == End::Close && !self.sim.disk.is_down() {
-            let (result, struck) = self.with_fault(true, |run| Ok(run.engine()?.close()?));
+            let fault = self.some_fault();
+            let (result, struck) = self.with_fault(fault, |run| Ok(run.engine()?.close()?));
             self.excuse(result, struck)?;
         }
         self.engine = None;
@@ -469,7 +508,8 @@ impl Simulation {
     /// Opens the database, a fault on the way now and then; and settles what the last end left open.
     fn open(&mut self) -> Result<()> {
         for attempt in 0..=OPENINGS_MAX {
-            let (opened, struck) = self.with_fault(attempt < OPENINGS_MAX, |run| {
+            let fault = if attempt < OPENINGS_MAX { self.some_fault() } else { None };
+            let (opened, struck) = self.with_fault(fault, |run| {
                 Engine::open(run.sim.env.clone(), Path::new(DIR), run.options.clone())
             });
             if let Some(fault) = struck {

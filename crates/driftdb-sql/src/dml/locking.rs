@@ -108,8 +108,7 @@ impl LockingPlan {
         match &self.way {
             Way::Compiled { finder, .. } => Ok(finder.explain(self.names().1)),
             Way::General { query, .. } => {
-                let mut context = exec.context();
-                context.row_keys = true;
+                let context = exec.row_key_context();
                 let inner = query::explain(&context, query, &Default::default(), exec.params)?;
                 Ok(super::update::nested(format!("Lock Rows on {}", self.table.name), inner))
             }
@@ -140,8 +139,7 @@ impl LockingPlan {
         limit: &Limit,
         rows: &mut Vec<Vec<Value>>,
     ) -> Run<()> {
-        let mut context = exec.context();
-        context.row_keys = true;
+        let context = exec.row_key_context();
         let Limit { count: limit, offset } = limit;
         let limit = count(&context, limit.as_ref(), exec.params, "LIMIT")?.unwrap_or(usize::MAX);
         let mut skip = count(&context, offset.as_ref(), exec.params, "OFFSET")?.unwrap_or(0);
@@ -230,8 +228,7 @@ fn general(
         // Last, so that ORDER BY 1 means what it says.
         select.projection.push(SelectItem::UnnamedExpr(row_key_of(qualifier)));
     }
-    let mut context = exec.context();
-    context.row_keys = true;
+    let context = exec.row_key_context();
     let planned = plan_within(&context, &query, types)?;
     let shown = planned.columns.len().saturating_sub(1);
     let columns: Arc<[ResultColumn]> = planned.columns.iter().take(shown).cloned().collect();

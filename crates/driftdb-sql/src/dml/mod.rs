@@ -26,7 +26,7 @@ use driftdb_types::{
 };
 use std::sync::Arc;
 
-pub(crate) use self::erase::rows_to_erase;
+pub(crate) use self::erase::ErasePlan;
 pub(crate) use self::insert::{Defaults, InsertPlan};
 pub(crate) use self::locking::LockingPlan;
 pub(crate) use self::update::{DeletePlan, UpdatePlan};
@@ -238,7 +238,7 @@ fn plan_within(context: &QueryContext, query: &Query, types: &mut [Option<DataTy
     Ok(planned)
 }
 
-/// The key of a row, in a query whose context has `row_keys`.
+/// The key of a row, in a query of [`Exec::row_key_context`].
 fn row_key_of(qualifier: &str) -> Expr {
     Expr::CompoundIdentifier(vec![Ident::with_quote('"', qualifier), Ident::with_quote('"', ROW_KEY_COLUMN)])
 }

@@ -273,8 +273,7 @@ impl Write {
         match &self.way {
             Way::Compiled(finder) => Ok(finder.explain(verb)),
             Way::General(query, _) => {
-                let mut context = exec.context();
-                context.row_keys = true;
+                let context = exec.row_key_context();
                 let inner = query::explain(&context, query, &Default::default(), exec.params)?;
                 Ok(nested(format!("{verb} on {}", self.table.name), inner))
             }
@@ -303,8 +302,7 @@ impl Write {
             }
             Way::General(query, planned) => (query, planned),
         };
-        let mut context = exec.context();
-        context.row_keys = true;
+        let context = exec.row_key_context();
         let mut seen = HashSet::new();
         let mut stream = query::run_query(&context, planned, params_of(planned, exec.params))?;
         while let Some(batch) = stream.next_batch()? {
@@ -422,8 +420,7 @@ fn general(
         select.from.extend(parts.others.iter().cloned());
         select.selection = parts.selection.cloned();
     }
-    let mut context = exec.context();
-    context.row_keys = true;
+    let context = exec.row_key_context();
     let planned = plan_within(&context, &query, types)?;
     Ok((Way::General(Box::new(query), planned), others_at))
 }

@@ -61,13 +61,12 @@ pub(super) fn erase_as_delete(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithS
 }
 
 /// The ERASE that was read as a DELETE.
-pub(super) fn erase(kind: Kind, placeholders: usize) -> Result<Kind> {
+pub(super) fn erase(kind: Kind) -> Result<Kind> {
     let Kind::Delete(delete) = kind else { return Err(Error::internal("ERASE was not read as a DELETE")) };
     let refused = [
         (delete.with.is_some(), "WITH before ERASE"),
         (!delete.using.is_empty(), "USING in ERASE"),
         (delete.returning.is_some(), "RETURNING in ERASE"),
-        (placeholders > 0, "ERASE with parameters"),
     ];
     match refused.into_iter().find(|(present, _)| *present) {
         Some((_, what)) => Err(Error::unsupported(what)),

@@ -124,7 +124,7 @@ pub(crate) fn statement_of(source: &Source, tokens: Vec<TokenWithSpan>) -> Resul
     let mut walk = Walk::new(source);
     let mut kind = convert::convert(source, parsed, &mut walk)?;
     if is_erase {
-        kind = keeping::erase(kind, walk.found.placeholders)?;
+        kind = keeping::erase(kind)?;
     }
     match &mut kind {
         Kind::CreateTableAs(create) => {

@@ -92,6 +92,21 @@ pub(crate) enum Kind {
     Deallocate(Option<String>),
 }
 
+impl Kind {
+    /// Whether it is prepared by a plan, and may have parameters. The others are carried out as they stand.
+    pub(crate) fn is_planned(&self) -> bool {
+        matches!(
+            self,
+            Kind::Query(_)
+                | Kind::Insert(_)
+                | Kind::Update(_)
+                | Kind::Delete(_)
+                | Kind::Erase(_)
+                | Kind::Explain(_)
+        )
+    }
+}
+
 /// How a statement locks the rows it reads: FOR UPDATE, FOR SHARE and their like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RowLocking {

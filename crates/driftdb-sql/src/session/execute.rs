@@ -8,9 +8,8 @@ use driftdb_types::{CommitSeq, Error, Result, SqlState, TimeZone, Value};
 use super::plan::{Plan, Planned};
 use super::{Active, Prepared, Session, State};
 use crate::ddl;
-use crate::dml::rows_to_erase;
 use crate::outcome::{Notice, Outcome, RowStream, RowsTag, Severity};
-use crate::parse::{EraseStatement, ExplainStatement, Kind, Statement};
+use crate::parse::{ExplainStatement, Kind, Statement};
 use crate::point::scalar::Env;
 use crate::query::{self, QueryRuntime};
 use crate::read::{Client, QueryContext, ReadState};
@@ -72,6 +71,11 @@ impl Exec<'_> {
             row_keys: false,
             inputs: Vec::new(),
         }
+    }
+
+    /// The context of a query that also reads the keys of rows.
+    pub(crate) fn row_key_context(&self) -> QueryContext {
+        QueryContext { row_keys: true, ..self.context() }
     }
 
     /// What a compiled expression needs beside its row.
@@ -176,26 +180,26 @@ impl Session {
         if statement.parameters() > 0 {
             return Err(Error::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
         }
-        match statement.kind() {
-            Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Explain(_) => {
-                let prepared = self.prepare_statement(statement, &[], &[])?;
-                self.execute_prepared(&prepared, &[])
-            }
-            _ => self.command(statement),
+        if !statement.kind().is_planned() {
+            return self.command(statement);
         }
+        let prepared = self.prepare_statement(statement, &[], &[])?;
+        self.execute_prepared(&prepared, &[])
     }
 
     pub(super) fn execute_prepared(&mut self, prepared: &Prepared, params: &[Value]) -> Result<Outcome> {
         let statement = prepared.statement();
-        match statement.kind() {
-            Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Explain(_) => {}
-            _ => return self.command(statement),
+        if !statement.kind().is_planned() {
+            return self.command(statement);
         }
         if params.len() != prepared.params().len() {
             return Err(Error::new(
                 SqlState::PROTOCOL_VIOLATION,
                 format!("the statement takes {} parameters but {} were given", prepared.params().len(), params.len()),
             ));
+        }
+        if let Kind::Erase(_) = statement.kind() {
+            return self.erase(prepared, params);
         }
         self.statement(params, |exec| {
             let planned = prepared.planned(exec)?;
@@ -232,7 +236,6 @@ impl Session {
                 self.db.shared.engine.store().flush().map_err(Error::from)?;
                 Ok(Outcome::command("CHECKPOINT"))
             }
-            Kind::Erase(erase) => self.erase(statement, erase),
             Kind::Maintain { tag, names } => {
                 if *tag == "VACUUM" {
                     self.check_no_block("VACUUM")?;
@@ -264,16 +267,19 @@ impl Session {
     }
 
     /// ERASE commits by itself, and waits for the snapshots of all others: it is the only statement of its transaction.
-    fn erase(&mut self, statement: &Statement, erase: &EraseStatement) -> Result<Outcome> {
+    fn erase(&mut self, prepared: &Prepared, params: &[Value]) -> Result<Outcome> {
         self.check_no_block("ERASE")?;
         if matches!(&self.state, State::Active(active) if active.txn.has_writes()) {
             let message = "ERASE cannot run together with other statements that write";
             return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
-        self.begin_statement()?;
-        let exec = self.exec(&[])?;
-        exec.check_writable("ERASE")?;
-        let (table, keys, _charge) = rows_to_erase(&exec, statement.source(), erase)?;
+        let (table, (keys, _charge)) = self.statement(params, |exec| {
+            exec.check_writable("ERASE")?;
+            match &prepared.planned(exec)?.plan {
+                Plan::Erase(plan) => Ok((Arc::clone(plan.table()), plan.keys(exec)?)),
+                _ => Err(Error::internal("ERASE without its plan").into()),
+            }
+        })?;
         let meta = self.commit_meta();
         self.end_implicit(false)?;
         let certificate = self.db.shared.engine.erase(&table, &keys, &meta, &self.cancel)?;
@@ -283,7 +289,7 @@ impl Session {
 
 fn run_planned(exec: &mut Exec<'_>, statement: &Statement, kind: &Kind, planned: &Planned) -> Run<Outcome> {
     match &planned.plan {
-        Plan::Command => Err(Error::internal("a command was planned as a query").into()),
+        Plan::Command | Plan::Erase(_) => Err(Error::internal("a command was planned as a query").into()),
         Plan::Point(point) => match point.run(exec)? {
             Some(rows) => Ok(Outcome::Rows(rows)),
             None => {
@@ -330,7 +336,7 @@ fn explain_planned(
         Plan::Insert(plan) => plan.explain(exec)?,
         Plan::Update(plan) => plan.explain(exec)?,
         Plan::Delete(plan) => plan.explain(exec)?,
-        Plan::Command | Plan::Explain(_) | Plan::Query(_) => Vec::new(),
+        Plan::Command | Plan::Erase(_) | Plan::Explain(_) | Plan::Query(_) => Vec::new(),
     };
     if options.analyze {
         let clock = Arc::clone(&exec.engine.env().clock);

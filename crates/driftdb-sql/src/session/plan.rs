@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::Session;
 use super::execute::Exec;
-use crate::dml::{DeletePlan, InsertPlan, LockingPlan, UpdatePlan};
+use crate::dml::{DeletePlan, ErasePlan, InsertPlan, LockingPlan, UpdatePlan};
 use crate::outcome::ResultColumn;
 use crate::parse::{self, ExplainStatement, Kind, Statement};
 use crate::point::PointSelect;
@@ -25,6 +25,7 @@ pub(crate) enum Plan {
     Insert(Box<InsertPlan>),
     Update(Box<UpdatePlan>),
     Delete(Box<DeletePlan>),
+    Erase(Box<ErasePlan>),
     Explain(Box<Planned>),
 }
 
@@ -98,7 +99,7 @@ impl Prepared {
     /// About how much memory it takes with its plan: one of a query is a tree of many small parts.
     pub(super) fn memory_bytes(&self) -> usize {
         let planned = match self.inner.planned.lock().plan {
-            Plan::Query(_) | Plan::Locking(_) | Plan::Explain(_) => 32 << 10,
+            Plan::Query(_) | Plan::Locking(_) | Plan::Erase(_) | Plan::Explain(_) => 32 << 10,
             Plan::Command | Plan::Point(_) | Plan::Insert(_) | Plan::Update(_) | Plan::Delete(_) => 4 << 10,
         };
         planned + parse::memory_bytes(self.inner.statement.source().text())
@@ -193,6 +194,11 @@ fn plan_kind(exec: &Exec<'_>, statement: &Statement, kind: &Kind, types: &[Optio
                 .map_err(|error| not_writable(exec, "DELETE", error))?;
             (plan.params(), plan.columns(), Plan::Delete(Box::new(plan)))
         }
+        Kind::Erase(erase) => {
+            let plan = ErasePlan::new(exec, statement.source(), erase, &types)
+                .map_err(|error| not_writable(exec, "ERASE", error))?;
+            (plan.params(), None, Plan::Erase(Box::new(plan)))
+        }
         Kind::Explain(explain) => {
             let ExplainStatement { options: _, statement: inner } = explain.as_ref();
             let planned = plan_kind(exec, statement, inner, &types)?;
@@ -218,11 +224,7 @@ impl Session {
         types: &[Option<DataType>],
         params: &[Value],
     ) -> Result<Prepared> {
-        let catalog_only = !matches!(
-            statement.kind(),
-            Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Explain(_)
-        );
-        if catalog_only {
+        if !statement.kind().is_planned() {
             // Commands need no snapshot; those that end a failed transaction can be prepared in it.
             if !statement.ends_transaction() {
                 self.ensure_transaction()?;

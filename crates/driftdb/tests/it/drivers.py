@@ -67,6 +67,14 @@ def with_psycopg():
         past = cursor.execute("SELECT count(*) FROM every FOR SYSTEM_TIME AS OF %s", (then,)).fetchone()
         assert past == (101,), past
         assert cursor.execute("SELECT count(*) FROM every").fetchone() == (50,)
+        fails("25001", lambda: cursor.execute("ERASE FROM every WHERE t = %s", ("v60",)))
+        connection.rollback()
+        connection.autocommit = True
+        # Deleted already: it is the past that has it.
+        cursor.execute("ERASE FROM every WHERE t = %s OR id = %s", ("v60", 61))
+        assert cursor.statusmessage == "ERASE 2", cursor.statusmessage
+        past = cursor.execute("SELECT count(*) FROM every FOR SYSTEM_TIME AS OF %s", (then,)).fetchone()
+        assert past == (99,), past
 
 
 async def with_asyncpg():

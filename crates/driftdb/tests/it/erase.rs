@@ -73,6 +73,7 @@ fn nothing_is_found_in_any_file() {
     assert_eq!(client.number("SELECT count(*) FROM people FOR SYSTEM_TIME AS OF @SEQ:30 WHERE town = 'Rome'"), 19);
     let row = client.query("SELECT \"table\", rows, versions FROM driftdb.erasures");
     assert_eq!(row, [[Some("people".to_owned()), Some("1".to_owned()), Some("3".to_owned())]]);
+    assert_eq!(client.with_text("ERASE FROM people WHERE town = $1", &["Nowhere"]).unwrap().len(), 0);
     // It stays gone, whatever comes next.
     client.query("INSERT INTO people VALUES (7, NULL, 'Bern')");
     server.kill();
