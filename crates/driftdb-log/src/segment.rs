@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use driftdb_env::{Disk, OpenOptions};
+use driftdb_env::{Disk, DiskFile, OpenOptions};
 use driftdb_types::Lsn;
 
 use crate::error::LogError;
@@ -92,15 +92,7 @@ impl Segment {
             let what = format!("the segment has {} bytes, the file {len}", header.size_bytes);
             return Err(LogError::damaged(&path, len.min(header.size_bytes), what));
         }
-        if first.0.checked_add(len).is_none_or(|end| end > END_MAX) {
-            return Err(LogError::damaged(&path, 0, format!("no log has a position {first}")));
-        }
-        if len > LogOptions::SEGMENT_BYTES_MAX {
-            return Err(LogError::damaged(&path, 0, format!("no segment has {len} bytes")));
-        }
-        // Not before: what the file's length alone says may be more than there is memory.
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        file.read_at(0, &mut bytes).map_err(LogError::io("read", &path))?;
+        let bytes = read_bytes(file.as_ref(), &path, first, len)?;
         Ok(Segment { path, header, bytes })
     }
 
@@ -114,10 +106,8 @@ impl Segment {
     ) -> Option<Segment> {
         let path = segment_path(dir, first);
         let file = disk.open(&path, OpenOptions::READ).ok()?;
-        let size_bytes = file.len().ok().filter(|len| *len <= LogOptions::SEGMENT_BYTES_MAX)?;
-        first.0.checked_add(size_bytes).filter(|end| *end <= END_MAX)?;
-        let mut bytes = vec![0; usize::try_from(size_bytes).ok()?];
-        file.read_at(0, &mut bytes).ok()?;
+        let size_bytes = file.len().ok()?;
+        let bytes = read_bytes(file.as_ref(), &path, first, size_bytes).ok()?;
         let header = SegmentHeader { first, size_bytes, previous: 0 };
         let mut segment = Segment { path, header, bytes };
         let begin = Tail::of_new(&header);
@@ -145,6 +135,20 @@ impl Segment {
             Err(bad) => Err(Broken::Frame(bad)),
         }
     }
+}
+
+/// Reads all of a segment's file, if a segment can begin there and be so long.
+fn read_bytes(file: &dyn DiskFile, path: &Path, first: Lsn, len: u64) -> Result<Vec<u8>, LogError> {
+    if first.0.checked_add(len).is_none_or(|end| end > END_MAX) {
+        return Err(LogError::damaged(path, 0, format!("no log has a position {first}")));
+    }
+    // The file's length alone may say more than there is memory.
+    if len > LogOptions::SEGMENT_BYTES_MAX {
+        return Err(LogError::damaged(path, 0, format!("no segment has {len} bytes")));
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    file.read_at(0, &mut bytes).map_err(LogError::io("read", path))?;
+    Ok(bytes)
 }
 
 /// Why the next frame is none.

@@ -510,9 +510,8 @@ impl Simulation {
     fn open(&mut self) -> Result<()> {
         for attempt in 0..=OPENINGS_MAX {
             let fault = if attempt < OPENINGS_MAX { self.some_fault() } else { None };
-            let (opened, struck) = self.with_fault(fault, |run| {
-                Engine::open(run.sim.env.clone(), Path::new(DIR), run.options.clone())
-            });
+            let (opened, struck) =
+                self.with_fault(fault, |run| Engine::open(run.sim.env.clone(), Path::new(DIR), run.options.clone()));
             if let Some(fault) = struck {
                 self.note(format!("opening: {}", fault.name));
                 self.tally.count(&format!("{} at opening", fault.name));

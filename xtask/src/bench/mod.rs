@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: DriftDB and PostgreSQL 15 side by side in one run, both fully durable, driven by pgbench.
+//! `cargo xtask bench`: DriftDB and PostgreSQL 15, or another DriftDB, side by side in one run, both fully durable, driven by pgbench.
 //!
 //! The two servers stand on the same disk. Measurements are interleaved (in each round every workload runs on one
 //! system right after the other, and the rounds alternate which goes first), because on a shared machine the hour
@@ -53,6 +53,9 @@ pub(crate) struct Options {
     /// A driftdb to measure instead of building the one of this repository.
     #[arg(long, conflicts_with = "write")]
     binary: Option<PathBuf>,
+    /// Another driftdb to measure beside it, instead of PostgreSQL.
+    #[arg(long, value_name = "BINARY", conflicts_with = "write")]
+    against: Option<PathBuf>,
     /// Where the data directories are made [default: the system's temporary directory].
     #[arg(long)]
     directory: Option<PathBuf>,
@@ -89,15 +92,18 @@ pub(crate) fn bench(options: &Options) -> Result<bool> {
 
 /// Measures one suite on servers of its own, so that none works on what another has left in caches and files.
 fn measure_suite(suite: Suite, options: &Options, tools: &tools::Postgres, directory: &Path) -> Result<Report> {
-    let mut postgres = PostgreSql::start(tools, &directory.join("postgresql"))?;
-    let mut driftdb = DriftDb::start(tools, options.binary.as_deref(), &directory.join("driftdb"))?;
+    let mut peer: Box<dyn System> = match &options.against {
+        Some(other) => Box::new(DriftDb::start("other DriftDB", tools, Some(other), &directory.join("other"))?),
+        None => Box::new(PostgreSql::start(tools, &directory.join("postgresql"))?),
+    };
+    let mut driftdb = DriftDb::start("DriftDB", tools, options.binary.as_deref(), &directory.join("driftdb"))?;
     let mut measured: Vec<Measured> = suite.cases(options).into_iter().map(Measured::new).collect();
     let clients_max = measured.iter().map(|measured| measured.case.clients).max().unwrap_or_default();
-    for system in [&mut postgres as &mut dyn System, &mut driftdb] {
+    for system in [peer.as_mut(), &mut driftdb] {
         suite.load(system, options, clients_max)?;
         system.settle()?;
     }
-    let systems: [&dyn System; 2] = [&postgres, &driftdb];
+    let systems: [&dyn System; 2] = [peer.as_ref(), &driftdb];
     for round in 0..options.rounds {
         for measured in &mut measured {
             let case = measured.case;
@@ -115,7 +121,8 @@ fn measure_suite(suite: Suite, options: &Options, tools: &tools::Postgres, direc
     Ok(Report {
         measured,
         columns: suite.columns(),
-        versions: [postgres.version()?, driftdb.version()?],
+        peer: peer.name(),
+        versions: [peer.version()?, driftdb.version()?],
         settings: suite.settings(options),
     })
 }

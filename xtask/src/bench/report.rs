@@ -10,7 +10,7 @@ use super::pgbench::Sample;
 use super::suites::Case;
 use crate::run;
 
-/// The samples of one case: PostgreSQL's and DriftDB's.
+/// The samples of one case: the peer's and DriftDB's.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) case: Case,
@@ -22,9 +22,16 @@ impl Measured {
         Measured { case, samples: [Vec::new(), Vec::new()] }
     }
 
-    /// The median rates of PostgreSQL and DriftDB.
+    /// The median rates of the peer and DriftDB.
     fn rates(&self) -> [f64; 2] {
         self.samples.each_ref().map(|samples| median_of(samples, |sample| Some(sample.rate)))
+    }
+
+    /// The median of the rounds' ratios: what slowed the machine in one of them slowed both.
+    fn ratio(&self) -> f64 {
+        let [peer, driftdb] = &self.samples;
+        let ratios = driftdb.iter().zip(peer).map(|(driftdb, peer)| driftdb.rate / peer.rate);
+        median(&ratios.collect::<Vec<f64>>())
     }
 }
 
@@ -45,7 +52,9 @@ pub(super) enum Columns {
 pub(super) struct Report {
     pub(super) measured: Vec<Measured>,
     pub(super) columns: Columns,
-    /// Of PostgreSQL and DriftDB.
+    /// What DriftDB is measured beside.
+    pub(super) peer: &'static str,
+    /// Of the peer and DriftDB.
     pub(super) versions: [String; 2],
     pub(super) settings: String,
 }
@@ -62,23 +71,25 @@ impl Report {
     }
 
     fn rates(&self, text: &mut String) {
-        let [postgres, driftdb] = &self.versions;
-        let _ = write!(text, "| workload | clients | {postgres} | {driftdb} | DriftDB ÷ PostgreSQL |");
-        text.push_str(match self.columns {
-            Columns::SpeedUps => " PostgreSQL's speed-up | DriftDB's speed-up |\n|---|---:|---:|---:|---:|---:|---:|\n",
-            Columns::Retries => {
-                " PostgreSQL tries again | DriftDB tries again |\n|---|---:|---:|---:|---:|---:|---:|\n"
-            }
-            _ => "\n|---|---:|---:|---:|---:|\n",
-        });
+        let ([peer, driftdb], name) = (&self.versions, self.peer);
+        let _ = write!(text, "| workload | clients | {peer} | {driftdb} | DriftDB ÷ {name} |");
+        let more = match self.columns {
+            Columns::SpeedUps => Some("'s speed-up"),
+            Columns::Retries => Some(" tries again"),
+            _ => None,
+        };
+        let _ = match more {
+            Some(what) => writeln!(text, " {name}{what} | DriftDB{what} |\n|---|---:|---:|---:|---:|---:|---:|"),
+            None => writeln!(text, "\n|---|---:|---:|---:|---:|"),
+        };
         for measured in &self.measured {
             let Case { workload, clients, .. } = measured.case;
-            let [postgres, driftdb] = measured.rates();
-            let ratio = driftdb / postgres;
-            let _ = write!(text, "| {} | {clients} | {postgres:.0} | {driftdb:.0} | {ratio:.2} |", workload.name);
+            let [peer, driftdb] = measured.rates();
+            let ratio = measured.ratio();
+            let _ = write!(text, "| {} | {clients} | {peer:.0} | {driftdb:.0} | {ratio:.2} |", workload.name);
             if self.columns == Columns::SpeedUps {
-                let [postgres_few, driftdb_few] = self.rates_of_fewest_clients(workload.name);
-                let _ = write!(text, " {:.2} | {:.2} |", postgres / postgres_few, driftdb / driftdb_few);
+                let [peer_few, driftdb_few] = self.rates_of_fewest_clients(workload.name);
+                let _ = write!(text, " {:.2} | {:.2} |", peer / peer_few, driftdb / driftdb_few);
             }
             if self.columns == Columns::Retries {
                 for samples in &measured.samples {
@@ -189,7 +200,7 @@ mod tests {
 
     fn table(measured: Vec<Measured>, columns: Columns) -> Vec<String> {
         let versions = ["PostgreSQL 15".into(), "DriftDB 0".into()];
-        let text = Report { measured, columns, versions, settings: String::new() }.markdown();
+        let text = Report { measured, columns, peer: "PostgreSQL", versions, settings: String::new() }.markdown();
         text.lines().filter(|line| line.starts_with('|')).map(str::to_owned).collect()
     }
 
@@ -197,13 +208,13 @@ mod tests {
     fn medians_and_ratios_are_in_the_table() {
         let mut sixteen = measured(16, None);
         sixteen.samples[POSTGRESQL] = [100.0, 300.0, 200.0].map(rate).to_vec();
-        sixteen.samples[DRIFTDB] = vec![rate(50.0)];
+        sixteen.samples[DRIFTDB] = [50.0, 60.0, 20.0].map(rate).to_vec();
         assert_eq!(
             table(vec![sixteen], Columns::Rates),
             [
                 "| workload | clients | PostgreSQL 15 | DriftDB 0 | DriftDB ÷ PostgreSQL |",
                 "|---|---:|---:|---:|---:|",
-                "| update of one row | 16 | 200 | 50 | 0.25 |",
+                "| update of one row | 16 | 200 | 50 | 0.20 |",
             ]
         );
         assert!(median(&[]).is_nan());

@@ -17,7 +17,7 @@ const MEMORY_MIB: u32 = 2048;
 
 /// A server.
 pub(super) trait System {
-    /// `PostgreSQL` or `DriftDB`.
+    /// `PostgreSQL`, `DriftDB` or `other DriftDB`.
     fn name(&self) -> &'static str;
 
     /// Tells a client program where the server is.
@@ -167,6 +167,7 @@ impl Drop for PostgreSql<'_> {
 
 /// The release build of this repository, or a given one.
 pub(super) struct DriftDb<'a> {
+    name: &'static str,
     tools: &'a tools::Postgres,
     given: Option<PathBuf>,
     data: PathBuf,
@@ -176,9 +177,14 @@ pub(super) struct DriftDb<'a> {
 
 impl<'a> DriftDb<'a> {
     /// Starts a server on `directory`.
-    pub(super) fn start(tools: &'a tools::Postgres, given: Option<&Path>, directory: &Path) -> Result<DriftDb<'a>> {
-        let given = given.map(Path::to_path_buf);
-        let mut server = DriftDb { tools, given, data: directory.to_path_buf(), port: free_port()?, process: None };
+    pub(super) fn start(
+        name: &'static str,
+        tools: &'a tools::Postgres,
+        given: Option<&Path>,
+        directory: &Path,
+    ) -> Result<DriftDb<'a>> {
+        let (given, data) = (given.map(Path::to_path_buf), directory.to_path_buf());
+        let mut server = DriftDb { name, tools, given, data, port: free_port()?, process: None };
         server.launch()?;
         Ok(server)
     }
@@ -224,7 +230,7 @@ impl<'a> DriftDb<'a> {
 
 impl System for DriftDb<'_> {
     fn name(&self) -> &'static str {
-        "DriftDB"
+        self.name
     }
 
     fn address(&self, client: &mut Command) {

@@ -81,8 +81,8 @@ const AS_OF_DRIFTDB: &str = include_str!("../../../bench/point-select-as-of.drif
 static INSTANTS: [OnceLock<Vec<String>>; 2] = [OnceLock::new(), OnceLock::new()];
 
 fn instants(system: &str) -> &'static OnceLock<Vec<String>> {
-    let [postgres, driftdb] = &INSTANTS;
-    if system == "PostgreSQL" { postgres } else { driftdb }
+    let [peer, driftdb] = &INSTANTS;
+    if system == "DriftDB" { driftdb } else { peer }
 }
 
 impl Workload {

@@ -97,12 +97,7 @@ impl Kind {
     pub(crate) fn is_planned(&self) -> bool {
         matches!(
             self,
-            Kind::Query(_)
-                | Kind::Insert(_)
-                | Kind::Update(_)
-                | Kind::Delete(_)
-                | Kind::Erase(_)
-                | Kind::Explain(_)
+            Kind::Query(_) | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Erase(_) | Kind::Explain(_)
         )
     }
 }

@@ -6,6 +6,7 @@
 //! `docs/reliability.md` has the figures of the long form, `cargo xtask sizes --release`.
 
 mod report;
+mod start;
 
 use std::path::{Path, PathBuf};
 use std::thread;
