@@ -1,7 +1,7 @@
 //! The run: one step after the other, and what is to come of each.
 
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -12,14 +12,14 @@ use bytes::Bytes;
 use driftdb_engine::{Cancel, CommitMeta, Engine, EngineOptions, Isolation, Transaction};
 use driftdb_env::{Clock as _, Env, Pause, SimEnv};
 use driftdb_store::StoreView;
-use driftdb_types::{CommitSeq, Error, SqlState, TableSchema, TreeId};
+use driftdb_types::{CommitSeq, Error, SqlState, TableSchema};
 use parking_lot::Mutex;
 
 use crate::compare;
 use crate::dice::Dice;
 use crate::fault::{FAULTS, Fault, WRONG_BYTES};
 use crate::halt::{Halt, Result, hold, wrong};
-use crate::model::{Model, State};
+use crate::model::{Model, State, Table};
 use crate::rot;
 use crate::tally::Tally;
 use crate::work::{self, Names, Outcome, Work};
@@ -106,8 +106,6 @@ struct Simulation {
     readers: Vec<(Transaction, State)>,
     /// A fault has struck since the last restart.
     troubled: bool,
-    /// From where on tables were kept when that was last looked at.
-    horizons: HashMap<TreeId, CommitSeq>,
     tally: Tally,
     story: Vec<String>,
 }
@@ -134,7 +132,6 @@ impl Simulation {
             names: Names::default(),
             readers: Vec::new(),
             troubled: false,
-            horizons: HashMap::new(),
             tally: Tally::default(),
             story: Vec::new(),
         }
@@ -285,6 +282,8 @@ impl Simulation {
     fn collect(&mut self) -> Result<()> {
         let engine = self.engine()?.clone();
         let (state, now_us) = (self.model.state(), self.sim.clock.now_us());
+        let horizon_of = |table: &Table| engine.view().horizon(table.schema.id);
+        let before: Vec<CommitSeq> = state.values().map(horizon_of).collect();
         let collected = engine.collect_garbage();
         self.adopt_commits(&engine, &state)?;
         if let Err(error) = collected {
@@ -293,19 +292,15 @@ impl Simulation {
             }
             return Err(error.into());
         }
-        let view = engine.view();
         let held = self.readers.iter().map(|(reader, _)| reader.stamp().seq).min().unwrap_or(CommitSeq::MAX);
-        for table in state.values() {
-            let horizon = view.horizon(table.schema.id);
+        for (table, before) in state.values().zip(before) {
+            let horizon = horizon_of(table);
             let kept_us = table.schema.retention.and_then(|retention| retention.before(now_us));
-            // The clock may have been set back since it moved.
-            if let (Some(kept_us), true) =
-                (kept_us, horizon > self.horizons.get(&table.schema.id).copied().unwrap_or_default())
-            {
+            // One that has not moved now may be of a time before the clock was set back.
+            if let (Some(kept_us), true) = (kept_us, horizon > before) {
                 let reach = self.model.seq_at(kept_us).min(held);
                 hold!(horizon <= reach, "table {} is kept from {horizon} on, not {reach}", table.schema.name);
                 self.tally.count("horizons moved");
-                self.horizons.insert(table.schema.id, horizon);
             }
         }
         Ok(())
