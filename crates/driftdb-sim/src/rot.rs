@@ -160,7 +160,7 @@ fn repaired(disk: &SimDisk, env: &Env, dir: &Path, options: &EngineOptions, mode
     let is_torn = || repair.mended.iter().any(|mended| mended.contains("an unfinished write"));
     let is_shorter = expected.last() < model.last();
     hold!(!is_shorter || !repair.lost.is_empty() || is_torn(), "it does not say that it ends at {:?}", expected.last());
-    let left = what_is_left(&view, expected.state())?;
+    let left = what_is_left(&view, &expected)?;
     for stamp in own.into_iter().rev() {
         expected.push(stamp, left.clone());
     }
@@ -168,9 +168,10 @@ fn repaired(disk: &SimDisk, env: &Env, dir: &Path, options: &EngineOptions, mode
     Ok(if repair.lost.is_empty() { Repaired::Whole } else { Repaired::InPart })
 }
 
-/// What there is of a state: rows may be missing where its past is refused, and there are no others.
-fn what_is_left(view: &Arc<StoreView>, mut state: State) -> Result<State> {
-    let last = view.stamp().seq;
+/// What there is of the last state: rows may be missing where the table begins anew with a commit of the doctor's, and there are no
+/// others.
+fn what_is_left(view: &Arc<StoreView>, expected: &Model) -> Result<State> {
+    let mut state = expected.state();
     for table in state.values_mut() {
         let mut rows = OrdMap::new();
         for row in view.scan(table.schema.id, &KeyRange::all(), ReadPoint::Latest, false)? {
@@ -179,7 +180,7 @@ fn what_is_left(view: &Arc<StoreView>, mut state: State) -> Result<State> {
             rows.insert(key, Arc::clone(known));
         }
         let is_whole = rows.len() == table.rows.len();
-        let begins_anew = view.horizon(table.schema.id) >= CommitSeq(last.0.saturating_sub(1));
+        let begins_anew = view.horizon(table.schema.id) > expected.last().seq;
         hold!(is_whole || begins_anew, "table {} lacks rows, and its past can be read", table.schema.name);
         table.rows = rows;
     }
