@@ -27,7 +27,7 @@ pub(crate) struct Missing {
 
 /// Opens the base, changing nothing; `verify` has redb compare every page's checksum.
 pub(crate) fn open_to_read(disk: &Arc<dyn Disk>, path: &Path, verify: bool) -> Result<(Database, Committed)> {
-    let database = open(disk, path, verify, PageFile::open)?;
+    let (database, _) = open(disk, path, verify, PageFile::open)?;
     let committed = committed(&database, path)?;
     Ok((database, committed))
 }
@@ -35,15 +35,16 @@ pub(crate) fn open_to_read(disk: &Arc<dyn Disk>, path: &Path, verify: bool) -> R
 /// Opens the base to copy what is not damaged.
 pub(crate) fn open_to_salvage(disk: &Arc<dyn Disk>, path: &Path) -> Result<Salvage> {
     let mut skipped = Skipped::default();
-    let database = open(disk, path, false, |file, path| {
+    let (database, gate) = open(disk, path, false, |file, path| {
         let mut pages = PageFile::open(file, path)?;
         skipped = pages.skip_damage();
         Ok(pages)
     })?;
+    let opened = Opened { gate, database };
     let before = skipped.lock().len();
-    let committed = committed(&database, path)?;
+    let committed = committed(&opened.database, path)?;
     check_nothing_skipped(&skipped, before, path)?;
-    Ok(Salvage { database, skipped, committed })
+    Ok(Salvage { opened, skipped, committed })
 }
 
 fn open(
@@ -51,17 +52,31 @@ fn open(
     path: &Path,
     verify: bool,
     pages: impl FnOnce(Arc<dyn driftdb_env::DiskFile>, &Path) -> Result<PageFile>,
-) -> Result<Database> {
+) -> Result<(Database, Arc<Gate>)> {
     // Opening a redb file writes to it.
     let over = OverlayDisk::new(Arc::clone(disk));
     let file = over.open(path, OpenOptions::WRITE).map_err(|error| StoreError::io("opening", path, error))?;
-    let gate = Gate::new(Arc::new(pages(file, path)?), path.to_owned(), Arc::default());
-    Database::builder()
+    let gate = Arc::new(Gate::new(Arc::new(pages(file, path)?), path.to_owned(), Arc::default()));
+    let database = Database::builder()
         .set_check_integrity_on_open(verify)
         // What was skipped is to show whenever it is come by.
         .set_cache_size(if verify { COPY_BYTES } else { 0 })
-        .create_with_backend(Backend(Arc::new(gate)))
-        .map_err(|error| redb_error(path, error))
+        .create_with_backend(Backend(Arc::clone(&gate)))
+        .map_err(|error| redb_error(path, error))?;
+    Ok((database, gate))
+}
+
+/// A base with pages that are skipped. redb writes when it is closed, and panics, twice over, where it comes by one of them: so no file
+/// is left to it then.
+struct Opened {
+    gate: Arc<Gate>,
+    database: Database,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.gate.shut();
+    }
 }
 
 fn committed(database: &Database, path: &Path) -> Result<Committed> {
@@ -81,7 +96,7 @@ fn check_nothing_skipped(skipped: &Skipped, before: usize, path: &Path) -> Resul
 
 /// A base of which a copy is to be made.
 pub(crate) struct Salvage {
-    database: Database,
+    opened: Opened,
     skipped: Skipped,
     pub(crate) committed: Committed,
 }
@@ -100,7 +115,7 @@ impl Salvage {
     }
 
     fn copy_to(&self, path: &Path, new: &Base, without: &[u64]) -> Result<Missing> {
-        let read = self.database.begin_read().map_err(|error| redb_error(path, error))?;
+        let read = self.opened.database.begin_read().map_err(|error| redb_error(path, error))?;
         let before = self.skipped.lock().len();
         copy_meta(&read, path, new)?;
         copy_entries(&read, path, ERASED, new, &mut |_| {})?;
