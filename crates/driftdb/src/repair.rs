@@ -63,7 +63,6 @@ impl Options {
                 let _ = env.disk.empty_dir(target);
                 let detail = error.detail.clone().map(|detail| format!(": {detail}")).unwrap_or_default();
                 complain!("not repaired: {}{detail}", error.message);
-                complain!("what is undamaged can still be read by serving {}, and copied with COPY", data.display());
                 return Ok(exit::code(&error.into()));
             }
         };

@@ -87,3 +87,32 @@ fn nothing_is_found_in_any_file() {
     let out = succeed(verify.args(["verify", "--digest", &digest, "--data"]).arg(&data));
     assert!(out.contains("everything is what was committed"), "{out}");
 }
+
+/// Not by the plan of a statement that calls a function, its own or a prepared one of somebody else.
+#[test]
+fn no_plan_that_is_kept_holds_it_up() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Server::start(&place.path().join("data"));
+    let (mut client, mut other) = (Client::connect(&server), Client::connect(&server));
+    client.query("CREATE TABLE notes (id int PRIMARY KEY, note text)");
+    client.query("INSERT INTO notes VALUES (1, 'one'), (2, 'three'), (3, 'six')");
+    other.query("PREPARE kept AS SELECT count(*) FROM notes WHERE length(note) = 3");
+    assert_eq!(other.number("EXECUTE kept"), 2);
+    client.query("SET statement_timeout = '30s'");
+    client.query("ERASE FROM notes WHERE note LIKE '%e' AND length(note) = 3");
+    assert_eq!(client.number("SELECT count(*) FROM notes FOR SYSTEM_TIME ALL"), 2);
+    // Who reads an older state does, and who gives up waiting learns what has become of the rows.
+    other.query("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM notes");
+    client.query("SET statement_timeout = '200ms'");
+    let error = client.try_query("ERASE FROM notes WHERE id = 2").unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!((error.code().code(), error.hint()), ("57014", Some("Repeat the ERASE.")));
+    assert_eq!(client.number("SELECT count(*) FROM notes"), 1);
+    assert_eq!(other.number("SELECT count(*) FROM notes"), 2);
+    other.query("ROLLBACK");
+    client.query("SET statement_timeout = 0");
+    client.query("ERASE FROM notes WHERE id = 2");
+    assert_eq!(client.number("SELECT count(*) FROM notes FOR SYSTEM_TIME ALL"), 1);
+    drop((client, other));
+    server.stop();
+}

@@ -17,18 +17,18 @@ pub(super) const FUNCTIONS: &[Builtin] = &[Builtin {
 
 /// Of the last commit that the statement sees.
 fn newest(facts: &Facts, _args: &[Value]) -> Result<Value> {
-    text(facts, facts.last_commit())
+    text(facts, facts.last_commit)
 }
 
 fn of_commit(facts: &Facts, args: &[Value]) -> Result<Value> {
     let [Value::Int8(seq)] = args else { return Err(mismatch("driftdb_digest", args)) };
     match u64::try_from(*seq).map(CommitSeq) {
-        Ok(seq) if seq <= facts.last_commit() => text(facts, seq),
+        Ok(seq) if seq <= facts.last_commit => text(facts, seq),
         _ => Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("there is no commit {seq}"))),
     }
 }
 
 fn text(facts: &Facts, seq: CommitSeq) -> Result<Value> {
-    let digest = facts.engine.digest(&facts.engine.view_as_of(&facts.view, seq), seq)?;
+    let digest = facts.engine.digest(&facts.engine.view(), seq)?;
     Ok(Value::Text(digest.unwrap_or(CommitDigest { seq, ..CommitDigest::default() }).to_string()))
 }

@@ -39,7 +39,6 @@ use datafusion::logical_expr::{
 };
 use driftdb_engine::{Cancel, Catalog, Engine, SessionLocks, SessionTxid};
 use driftdb_env::Clock;
-use driftdb_store::StoreView;
 use driftdb_types::{CommitSeq, DataType, Error, Result, SqlState, TimeZone, Value};
 use sha2::{Digest, Sha256};
 
@@ -66,19 +65,12 @@ pub(crate) struct Facts {
     pub(crate) statement_time_us: i64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) engine: Engine,
-    pub(crate) view: Arc<StoreView>,
-    /// The read point of the session or the transaction, if there is one.
-    pub(crate) system_time: Option<CommitSeq>,
+    /// The last commit that the statement sees. Not its view: plans are kept, and one that held a view would hold up whoever
+    /// waits for readers of the past.
+    pub(crate) last_commit: CommitSeq,
     pub(crate) cancel: Arc<Cancel>,
     pub(crate) locks: Arc<SessionLocks>,
     pub(crate) txid: Arc<SessionTxid>,
-}
-
-impl Facts {
-    /// The last commit that the statement sees.
-    pub(crate) fn last_commit(&self) -> CommitSeq {
-        self.system_time.unwrap_or_else(|| self.view.stamp().seq)
-    }
 }
 
 /// How a function treats NULL arguments.
