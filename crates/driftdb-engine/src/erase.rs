@@ -163,7 +163,8 @@ impl Engine {
         };
         let last = self.delete_for_good(table, keys, meta, cancel)?;
         while self.store().oldest_view() < last {
-            let told = |error: Error| error.detail("The rows are deleted, and not erased yet.").hint("Repeat the ERASE.");
+            let told =
+                |error: Error| error.detail("The rows are deleted, and not erased yet.").hint("Repeat the ERASE.");
             cancel.check().map_err(told)?;
             self.env().clock.sleep(LOOK);
         }
