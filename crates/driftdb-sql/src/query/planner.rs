@@ -20,7 +20,7 @@ use driftdb_types::{Error, KeyRange, Result, SqlState, TableSchema, TreeId};
 
 use super::aggregates;
 use super::errors::into_datafusion;
-use super::functions::{Call, Callee, Facts, builtin};
+use super::functions::{Call, Callee, Facts, builtin, is_of_the_moment};
 use super::provider::{InputTable, StoreTable};
 use super::rewrite::{CAST_PREFIX, PointPrefix, ReadAt, Rewritten};
 use super::series;
@@ -172,6 +172,9 @@ impl ContextProvider for Planner<'_> {
         }
         if name == "random" {
             return Some(datafusion::functions::math::random());
+        }
+        if is_of_the_moment(name) {
+            self.per_execution.set(true);
         }
         builtin(name).map(|builtin| Arc::new(Call::udf(Callee::Builtin(builtin), self.facts)))
     }

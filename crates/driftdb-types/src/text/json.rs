@@ -95,11 +95,11 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, out: &mut String, depth: usize) -> Result<()> {
-        if depth > DEPTH_MAX {
+        self.skip_blanks();
+        if depth >= DEPTH_MAX && matches!(self.peek(), Some(b'{' | b'[')) {
             let message = format!("json is nested more than {DEPTH_MAX} levels deep");
             return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
-        self.skip_blanks();
         match self.peek() {
             Some(b'{') => self.object(out, depth),
             Some(b'[') => self.array(out, depth),

@@ -133,6 +133,11 @@ pub(crate) fn is_volatile(name: &str) -> bool {
     name == "random" || builtin(name).is_some_and(|builtin| builtin.volatile)
 }
 
+/// Whether what the function of that name gives depends on what a kept plan does not know: it looks at the last commit or at settings.
+pub(crate) fn is_of_the_moment(name: &str) -> bool {
+    waits(name) || matches!(name, "driftdb_digest" | "current_setting")
+}
+
 /// Whether the function of that name may wait: it takes locks, or sleeps.
 pub(crate) fn waits(name: &str) -> bool {
     name == misc::SLEEP || locks::FUNCTIONS.iter().any(|builtin| builtin.name == name)
