@@ -38,6 +38,13 @@ pub(crate) fn transaction(txn: &Transaction, state: &State, ever: &Keys) -> Resu
     Ok(())
 }
 
+/// The newest view, which ends where the model does.
+pub(crate) fn newest(engine: &Engine, model: &Model) -> Result<Arc<StoreView>> {
+    let view = engine.view();
+    hold!(view.stamp() == model.last(), "the last commit is {:?}, not {:?}", view.stamp(), model.last());
+    Ok(view)
+}
+
 /// A view at these stamps.
 pub(crate) fn at_stamps(
     engine: &Engine,
@@ -56,8 +63,7 @@ pub(crate) fn at_stamps(
 
 /// Everything: every stamp, and the versions of every table over all time.
 pub(crate) fn everything(engine: &Engine, model: &Model) -> Result<()> {
-    let view = engine.view();
-    hold!(view.stamp() == model.last(), "the last commit is {:?}, not {:?}", view.stamp(), model.last());
+    let view = newest(engine, model)?;
     at_stamps(engine, &view, model, model.commits().iter().map(|(stamp, _)| stamp.seq))?;
     let trees: BTreeSet<TreeId> = model.commits().iter().flat_map(|(_, state)| state.keys().copied()).collect();
     trees.into_iter().try_for_each(|tree| versions(&view, model, tree))?;
